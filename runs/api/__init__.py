@@ -1,0 +1,1 @@
+"""The HTTP API for the published client. Empty until its issue."""

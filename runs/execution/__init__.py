@@ -1,0 +1,1 @@
+"""Runs one program in one directory; knows nothing of the product."""

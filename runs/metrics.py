@@ -1,0 +1,1 @@
+"""Figures about the installation for monitoring. Empty until its issue."""

@@ -1,0 +1,1 @@
+"""The run list: filter, sort, pages by cursor."""

@@ -1,0 +1,395 @@
+"""Runs: one version on one input with options, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from runs.domain.status import (
+    ACTIVE,
+    CANCELABLE,
+    END_REASONS,
+    FINAL,
+    EndReason,
+    Phase,
+    Status,
+    check_move,
+)
+from runs.models.accounts import Account, ApiKey, User
+from runs.models.applications import (
+    FORMAT_CHOICES,
+    Application,
+    Environment,
+    Executable,
+    Instance,
+    Version,
+)
+from runs.models.inputs import InputData, ManagedInput
+from runs.models.queues import Lane, Queue
+
+STATUS_CHOICES = [(status.value, status.value) for status in Status]
+DEFAULT_PRIORITY = 6
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """Questions asked of many runs."""
+
+    def active(self) -> RunQuerySet:
+        """Runs that have not ended."""
+        return self.filter(status__in=ACTIVE)
+
+    def final(self) -> RunQuerySet:
+        """Runs that have ended."""
+        return self.filter(status__in=FINAL)
+
+    def waiting(self) -> RunQuerySet:
+        """Queued runs, first in order first: priority 1 before 9, then age."""
+        return self.filter(status=Status.QUEUED).order_by("priority", "id")
+
+
+class Run(models.Model):
+    """One run. `move_to` alone changes `status`; `token` is the fencing token of its attempt.
+
+    Sizes are bytes, durations seconds. `error` is one short line, `detail` a sentence of cause and
+    remedy.
+    """
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="runs")
+    run_id = models.CharField(max_length=32, unique=True)
+    application = models.ForeignKey(Application, models.CASCADE, related_name="runs")
+    instance = models.ForeignKey(
+        Instance, models.SET_NULL, null=True, blank=True, related_name="runs"
+    )
+    version = models.ForeignKey(Version, models.PROTECT, null=True, blank=True, related_name="runs")
+    executable = models.ForeignKey(
+        Executable, models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    environment = models.ForeignKey(
+        Environment, models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    name = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+
+    status = models.CharField(max_length=16, choices=STATUS_CHOICES, default=Status.QUEUED)
+    phase = models.CharField(max_length=16, blank=True, default=Phase.NONE)
+    end_reason = models.CharField(max_length=32, blank=True, default=EndReason.NONE)
+    error = models.CharField(max_length=500, blank=True)
+    detail = models.TextField(blank=True)
+    warnings = models.JSONField(default=list, blank=True)
+
+    queue = models.ForeignKey(Queue, models.PROTECT, related_name="runs")
+    lane = models.ForeignKey(Lane, models.PROTECT, related_name="runs")
+    execution_class = models.CharField(max_length=64, blank=True)
+    priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
+    queuing_disabled = models.BooleanField(default=False)
+    run_type = models.CharField(max_length=32, default="standard")
+    runtime = models.CharField(max_length=200, blank=True)
+    input_format = models.CharField(max_length=16, choices=FORMAT_CHOICES, default="json")
+    output_format = models.CharField(max_length=16, choices=FORMAT_CHOICES, default="json")
+    requested_options = models.JSONField(default=dict, blank=True)
+    input_data = models.ForeignKey(
+        InputData, models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    managed_input = models.ForeignKey(
+        ManagedInput, models.SET_NULL, null=True, blank=True, related_name="runs"
+    )
+    cloned_from = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="clones"
+    )
+    time_limit_s = models.PositiveIntegerField(null=True, blank=True)
+
+    submitted_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    api_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, blank=True, related_name="+")
+    source = models.CharField(max_length=16, default="console", help_text="console, api, demo …")
+
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    duration_s = models.FloatField(null=True, blank=True, help_text="Submitted to ended.")
+    execution_s = models.FloatField(null=True, blank=True, help_text="The program itself.")
+
+    input_bytes = models.BigIntegerField(default=0)
+    output_bytes = models.BigIntegerField(null=True, blank=True)
+    log_bytes = models.BigIntegerField(default=0)
+    exit_code = models.IntegerField(null=True, blank=True)
+    signal = models.IntegerField(null=True, blank=True)
+    cpu_s = models.FloatField(null=True, blank=True)
+    peak_memory_bytes = models.BigIntegerField(null=True, blank=True)
+    value = models.FloatField(null=True, blank=True, help_text="The objective.")
+    result_kind = models.CharField(max_length=16, blank=True)
+
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancel_actor = models.CharField(max_length=200, blank=True)
+    attempt_number = models.PositiveSmallIntegerField(default=0)
+    max_attempts = models.PositiveSmallIntegerField(default=2)
+    token = models.CharField(max_length=32, blank=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=[status.value for status in Status]),
+                name="run_status_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=sorted(FINAL), ended_at__isnull=False)
+                | Q(status__in=sorted(ACTIVE), ended_at__isnull=True),
+                name="run_ended_at_when_final",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=Status.RUNNING) & ~Q(token="")
+                | ~Q(status=Status.RUNNING) & Q(token=""),
+                name="run_token_while_running",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    status=Status.QUEUED, end_reason__in=sorted(END_REASONS[Status.QUEUED])
+                )
+                | Q(status=Status.RUNNING, end_reason__in=sorted(END_REASONS[Status.RUNNING]))
+                | Q(status=Status.SUCCEEDED, end_reason__in=sorted(END_REASONS[Status.SUCCEEDED]))
+                | Q(status=Status.FAILED, end_reason__in=sorted(END_REASONS[Status.FAILED]))
+                | Q(status=Status.CANCELED, end_reason__in=sorted(END_REASONS[Status.CANCELED])),
+                name="run_end_reason_fits_status",
+            ),
+            models.CheckConstraint(
+                condition=Q(priority__gte=1, priority__lte=9), name="run_priority_1_to_9"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["lane", "priority", "id"],
+                condition=Q(status="queued"),
+                name="run_waiting_in_lane",
+            ),
+            models.Index(
+                fields=["account", "priority", "id"],
+                condition=Q(status="queued"),
+                name="run_waiting_in_account",
+            ),
+            models.Index(
+                fields=["queue", "application"],
+                condition=Q(status="running"),
+                name="run_running_in_queue",
+            ),
+            models.Index(
+                fields=["account", "-id"],
+                condition=Q(status="running"),
+                name="run_running_in_account",
+            ),
+            models.Index(fields=["account", "-id"], name="run_newest"),
+            models.Index(fields=["account", "status", "-id"], name="run_by_status"),
+            models.Index(fields=["account", "application", "-id"], name="run_by_application"),
+            models.Index(
+                fields=["account", "application", "status", "-id"],
+                name="run_by_application_status",
+            ),
+            models.Index(fields=["account", "ended_at"], name="run_by_end"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.run_id
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended for good."""
+        return Status(self.status) in FINAL
+
+    @property
+    def is_cancelable(self) -> bool:
+        """Whether asking to cancel it changes anything."""
+        return Status(self.status) in CANCELABLE and self.cancel_requested_at is None
+
+    @property
+    def end_words(self) -> str:
+        """The end reason as people say it; empty while it runs and when it succeeded."""
+        from runs.domain.status import WORDS
+
+        reason = EndReason(self.end_reason)
+        return "" if reason is EndReason.EXITED else WORDS[reason]
+
+    def move_to(
+        self,
+        after: Status,
+        *,
+        now: datetime,
+        reason: EndReason = EndReason.NONE,
+        actor: str = "",
+        user: User | None = None,
+        text: str = "",
+        token: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Move the run to `after` if it still is where this row says; the only writer of status.
+
+        One guarded update, and its `RunEvent` in the same transaction. With `token` it happens
+        only while that attempt holds the run. `changes` are further columns set by the same
+        update. Returns whether it happened; this object is then up to date. Raises `IllegalMove`.
+        """
+        before = Status(self.status)
+        check_move(before, after)
+        columns: dict[str, Any] = {
+            "status": after,
+            "end_reason": reason,
+            "phase": Phase.NONE,
+            "token": "",
+            **(changes or {}),
+        }
+        if after in FINAL:
+            columns.setdefault("ended_at", now)
+            columns.setdefault("duration_s", max(0.0, (now - self.created_at).total_seconds()))
+        guard = Run.objects.filter(pk=self.pk, status=before)
+        if token is not None:
+            guard = guard.filter(token=token)
+        with transaction.atomic():
+            if not guard.update(**columns):
+                return False
+            RunEvent.objects.create(
+                run=self,
+                kind=RunEvent.MOVED,
+                at=now,
+                before=before,
+                after=after,
+                end_reason=reason,
+                attempt_number=columns.get("attempt_number", self.attempt_number),
+                user=user,
+                actor=actor,
+                text=text,
+            )
+        for name, value in columns.items():
+            setattr(self, name, value)
+        return True
+
+
+class RunEvent(models.Model):
+    """Something that happened to a run: a status change, a request to cancel, a warning."""
+
+    SUBMITTED, MOVED, CANCEL_REQUESTED, NOTED = "submitted", "moved", "cancel requested", "noted"
+    KINDS = [(kind, kind) for kind in (SUBMITTED, MOVED, CANCEL_REQUESTED, NOTED)]
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=24, choices=KINDS, default=MOVED)
+    at = models.DateTimeField(default=timezone.now)
+    before = models.CharField(max_length=16, blank=True)
+    after = models.CharField(max_length=16, blank=True)
+    end_reason = models.CharField(max_length=32, blank=True)
+    attempt_number = models.PositiveSmallIntegerField(default=0)
+    user = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    actor = models.CharField(max_length=200, blank=True, help_text="Who, in words.")
+    text = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["run", "id"], name="event_of_run")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.after}".strip()
+
+
+class RunOption(models.Model):
+    """An option in force for a run; narrow, so that lists sort and filter by any of them."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+")
+    application = models.ForeignKey(Application, models.CASCADE, related_name="+")
+    run = models.ForeignKey(Run, models.CASCADE, related_name="options")
+    name = models.CharField(max_length=200)
+    position = models.PositiveSmallIntegerField(default=0)
+    text = models.TextField(blank=True, help_text="The value as it is passed.")
+    short = models.CharField(max_length=200, blank=True, help_text="Its first 200 characters.")
+    number = models.FloatField(null=True, blank=True)
+    source = models.CharField(max_length=16, help_text="manifest, instance, run")
+    passed = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "name"], name="option_once_in_run")]
+        indexes = [
+            models.Index(
+                fields=["account", "application", "name", "short", "-run"], name="option_by_text"
+            ),
+            models.Index(
+                fields=["account", "application", "name", "number", "-run"],
+                name="option_by_number",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.short}"
+
+
+class RunMetric(models.Model):
+    """A metric of a run, flattened; from its metrics or its statistics."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="+")
+    application = models.ForeignKey(Application, models.CASCADE, related_name="+")
+    run = models.ForeignKey(Run, models.CASCADE, related_name="metrics")
+    name = models.CharField(max_length=200)
+    position = models.PositiveSmallIntegerField(default=0)
+    text = models.CharField(max_length=500, blank=True)
+    number = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "name"], name="metric_once_in_run")]
+        indexes = [
+            models.Index(
+                fields=["account", "application", "name", "number", "-run"],
+                name="metric_by_number",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.text}"
+
+
+class RunFile(models.Model):
+    """A stored part of what a run produced: its result, its files, its documents.
+
+    `role` says which part: `stdout` (as the program wrote it), `solution` (a file of the folder
+    formats), `metrics`, `statistics`, `assets` (strict JSON documents).
+    """
+
+    STDOUT, SOLUTION, METRICS, STATISTICS = "stdout", "solution", "metrics", "statistics"
+    ROLES = [(role, role) for role in (STDOUT, SOLUTION, METRICS, STATISTICS)]
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="files")
+    role = models.CharField(max_length=16, choices=ROLES)
+    number = models.PositiveIntegerField(default=0)
+    path = models.CharField(max_length=1024)
+    size_bytes = models.BigIntegerField()
+    key = models.CharField(max_length=300)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "role", "number"], name="run_file_number"),
+        ]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class Asset(models.Model):
+    """Something a run declares to be shown or downloaded; its content is in the store."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="assets")
+    asset_id = models.CharField(max_length=32, unique=True)
+    number = models.PositiveIntegerField()
+    name = models.CharField(max_length=300, blank=True)
+    description = models.TextField(blank=True)
+    content_type = models.CharField(max_length=64, blank=True)
+    schema = models.CharField(max_length=16, blank=True, help_text="Empty: a download only.")
+    visual_type = models.CharField(max_length=64, blank=True)
+    label = models.CharField(max_length=300, blank=True)
+    figures = models.PositiveIntegerField(default=0, help_text="How many its content holds.")
+    warning = models.TextField(blank=True)
+    size_bytes = models.BigIntegerField()
+    key = models.CharField(max_length=300)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "number"], name="asset_number")]
+
+    def __str__(self) -> str:
+        return self.label or self.name

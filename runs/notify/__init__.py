@@ -1,0 +1,1 @@
+"""Messages to people about what happened. Empty until notifications have their issue."""

@@ -1,0 +1,1 @@
+"""The queue of runs: order, claim, lease, reap, dispatch."""

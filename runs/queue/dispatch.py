@@ -1,0 +1,152 @@
+"""Wakes a worker through Celery, whatever the broker; a message is a nudge and names no run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Protocol
+
+from django.db import DatabaseError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from runs.models import Queue, Worker
+
+logger = logging.getLogger(__name__)
+
+TASK = "runs.tasks.nudge"
+ALL_QUEUES = "runsite-all"
+LOST_AFTER = timedelta(seconds=2)
+EXPIRES_S = 60.0
+BROKER_PAUSE_S = 5.0
+
+
+class Sender(Protocol):
+    """Brings one message to a worker."""
+
+    def send(self, queue_name: str, target: str) -> None:
+        """Send the nudge for `queue_name` to the Celery queue `target`; raises what it likes."""
+        ...
+
+
+class CelerySender:
+    """Sends through the broker of the settings."""
+
+    def send(self, queue_name: str, target: str) -> None:
+        """One message, no retry: the table repairs what is lost."""
+        from runsite.celery import app
+
+        app.send_task(
+            TASK,
+            args=[queue_name],
+            queue=target,
+            retry=False,
+            ignore_result=True,
+            expires=EXPIRES_S,
+        )
+
+
+class _Broker:
+    """Guards a sender: a broker that fails is left alone for a while and logged once."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._lock = threading.Lock()
+        self._failed_at: float | None = None
+
+    def send(self, queue_name: str, target: str) -> bool:
+        with self._lock:
+            failed_at = self._failed_at
+            if failed_at is not None and time.monotonic() - failed_at < BROKER_PAUSE_S:
+                return False
+            if failed_at is not None:
+                self._failed_at = time.monotonic()  # one thread tries, the others go on
+        try:
+            self._sender.send(queue_name, target)
+        except Exception as error:  # every transport raises errors of its own
+            if failed_at is None:
+                logger.warning(
+                    "The broker does not take messages (%s: %s). Workers look at the table every "
+                    "second, so runs start a little later until it is back.",
+                    type(error).__name__,
+                    error,
+                )
+            with self._lock:
+                self._failed_at = time.monotonic()
+            return False
+        if failed_at is not None:
+            with self._lock:
+                self._failed_at = None
+            logger.warning("The broker takes messages again.")
+        return True
+
+
+_broker = _Broker(CelerySender())
+
+
+@contextmanager
+def sent_through(sender: Sender) -> Iterator[None]:
+    """Send through `sender` instead of Celery; for tests."""
+    global _broker
+    before, _broker = _broker, _Broker(sender)
+    try:
+        yield
+    finally:
+        _broker = before
+
+
+def nudge_after_commit(queue: Queue) -> None:
+    """Nudge once the transaction under way is committed; at once outside of one. Never raises."""
+    transaction.on_commit(partial(nudge, queue), robust=True)
+
+
+def nudge(queue: Queue, *, now: datetime | None = None) -> bool:
+    """Tell a worker that there is work in `queue`; whether a message was sent.
+
+    None is sent while one is under way (sent less than 2 s ago and not arrived), and none when no
+    live worker could take it. Errors of broker and database are logged, never raised.
+    """
+    now = now or timezone.now()
+    try:
+        target = _target(queue.name)
+        if target is None or not _begin(queue, now):
+            return False
+    except DatabaseError:
+        logger.warning("Queue %s was not nudged: the database failed.", queue.name, exc_info=True)
+        return False
+    return _broker.send(queue.name, target)
+
+
+def nudge_arrived(queue_name: str) -> None:
+    """Let the next nudge of this queue be sent; call it before looking for work."""
+    Queue.objects.filter(name=queue_name, nudged_at__isnull=False).update(nudged_at=None)
+
+
+def celery_queues(names: Iterable[str]) -> tuple[str, ...]:
+    """The Celery queues from which a worker that lists these `names` consumes (none: all)."""
+    return tuple(f"runsite.{name}" for name in names) or (ALL_QUEUES,)
+
+
+def _begin(queue: Queue, now: datetime) -> bool:
+    """Mark a nudge as under way, unless one is. A mark from the future is a clock that jumped."""
+    free = Q(nudged_at__isnull=True) | Q(nudged_at__lt=now - LOST_AFTER)
+    free |= Q(nudged_at__gt=now + LOST_AFTER)
+    return bool(Queue.objects.filter(free, pk=queue.pk).update(nudged_at=now))
+
+
+def _target(queue_name: str) -> str | None:
+    """Where to send: to workers with a free slot first, to those that list the name before all."""
+    best: tuple[bool, bool] | None = None
+    live = Worker.objects.filter(state=Worker.ACTIVE, drain_wanted=False)
+    for names, slots, used in live.values_list("queues", "slots", "slots_used"):
+        if not names or queue_name in names:
+            rank = (used < slots, bool(names))
+            best = rank if best is None else max(best, rank)
+    if best is None:
+        return None
+    return celery_queues([queue_name] if best[1] else [])[0]

@@ -1,0 +1,278 @@
+"""Who is next in the queue, and why another waits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+
+from runs.domain.status import Status
+from runs.models import Account, EnvironmentBuild, Lane, Run, Worker
+
+COUNT_CAP = 10_000
+BUILT = (EnvironmentBuild.READY, EnvironmentBuild.FAILED)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first run of a lane; the numbers are primary keys."""
+
+    run: int
+    lane: int
+    queue: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued run: its place from 1 (None beyond 10,000) and why it waits, in sentences."""
+
+    run: Run
+    place: int | None
+    holds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Fleet:
+    """The workers that live, as seen by one queue: how many serve it, and their slots."""
+
+    serving: int
+    draining: int
+    slots: int
+    used: int
+
+
+def next_heads(*, queues: Iterable[str] = (), host: str | None = None) -> list[Head]:
+    """The heads of all lanes of which a run may start now, first in order first.
+
+    Of the `queues` named (none: all) and whose environment is built on `host` (None: anywhere).
+    At most two queries, which touch one run per lane however many wait.
+    """
+    lanes = Lane.objects.filter(queue__paused_at__isnull=True)
+    if names := tuple(queues):
+        lanes = lanes.filter(queue__name__in=names)
+    builds = EnvironmentBuild.objects.filter(environment=OuterRef("environment"), state__in=BUILT)
+    if host is not None:
+        builds = builds.filter(host=host)
+    lanes = lanes.filter(Q(environment__isnull=True) | Exists(builds))
+    first = Run.objects.waiting().filter(lane=OuterRef("pk")).values("pk")[:1]
+    found = list(
+        Run.objects.filter(pk__in=lanes.annotate(head=Subquery(first)).values("head"))
+        .order_by("priority", "id")
+        .values_list(
+            "id",
+            "lane_id",
+            "queue_id",
+            "application_id",
+            "queue__running_limit",
+            "application__running_limit",
+        )
+    )
+    full = _full(
+        {queue: limit for _, _, queue, _, limit, _ in found if limit is not None},
+        {application: limit for *_, application, _, limit in found if limit is not None},
+    )
+    return [
+        Head(run, lane, queue)
+        for run, lane, queue, application, _, _ in found
+        if ("queue", queue) not in full and ("application", application) not in full
+    ]
+
+
+def waiting_in_order(
+    account: Account, *, after: Run | None = None, limit: int = 50
+) -> list[Waiting]:
+    """At most `limit` queued runs of the account, first in order first, behind `after`.
+
+    At most 8 queries however many wait. `after` may have left the queue meanwhile.
+    """
+    runs = account.runs.waiting().select_related(
+        "application", "queue", "instance", "version", "submitted_by"
+    )
+    place: int | None = 1
+    if after is not None:
+        place = _capped(_ahead_of(account.runs.waiting(), after))
+        place = None if place is None else place + (2 if after.status == Status.QUEUED else 1)
+        runs = runs.filter(_behind(after))
+    page = list(runs[:limit])
+    if not page:
+        return []
+    lanes = _LaneHolds(account)
+    ahead = lanes.ready_ahead_of(page[0]) if after is not None else 0
+    waiting = []
+    for number, run in enumerate(page):
+        holds = lanes.of(run)
+        if not holds:
+            holds = lanes.turn_of(run, ahead)
+            ahead = None if ahead is None else ahead + 1
+        waiting.append(Waiting(run, None if place is None else place + number, holds))
+    return waiting
+
+
+def holds_of(run: Run) -> tuple[str, ...]:
+    """Why this run waits, in sentences; empty when it does not wait or starts at once.
+
+    At most 6 queries.
+    """
+    if run.status != Status.QUEUED:
+        return ()
+    lanes = _LaneHolds(run.account)
+    return lanes.of(run) or lanes.turn_of(run, lanes.ready_ahead_of(run))
+
+
+class _LaneHolds:
+    """Why the lanes of an account are held: four queries, whatever the number of runs."""
+
+    def __init__(self, account: Account) -> None:
+        some = Run.objects.waiting().filter(lane=OuterRef("pk")).order_by()
+        self._lanes = list(
+            Lane.objects.filter(Exists(some), queue__account=account).select_related(
+                "queue", "application"
+            )
+        )
+        self._running: dict[tuple[str, int], int] = _running(
+            {lane.queue_id for lane in self._lanes if lane.queue.running_limit is not None},
+            {
+                lane.application_id
+                for lane in self._lanes
+                if lane.application.running_limit is not None
+            },
+        )
+        self._workers = list(
+            Worker.objects.filter(state__in=(Worker.ACTIVE, Worker.DRAINING)).values_list(
+                "host", "queues", "slots", "slots_used", "state", "drain_wanted"
+            )
+        )
+        self._builds = self._find_builds()
+        self._holds = {lane.pk: self._holds_of(lane) for lane in self._lanes}
+
+    def of(self, run: Run) -> tuple[str, ...]:
+        """Why no run of its lane may start; empty when one may."""
+        return self._holds.get(run.lane_id, ())
+
+    def turn_of(self, run: Run, ahead: int | None) -> tuple[str, ...]:
+        """What a run that nothing holds still waits for: slots, and those before it."""
+        fleet = self._fleet(run.queue.name)
+        if fleet.used < fleet.slots and not ahead:
+            return ()
+        holds = []
+        if fleet.used >= fleet.slots:
+            slots = "The only slot is" if fleet.slots == 1 else f"All {fleet.slots} slots are"
+            holds.append(f"{slots} in use.")
+        if ahead is None:
+            holds.append(f"More than {COUNT_CAP:,} runs go first.")
+        elif ahead:
+            holds.append("1 run goes first." if ahead == 1 else f"{ahead:,} runs go first.")
+        return tuple(holds)
+
+    def ready_ahead_of(self, run: Run) -> int | None:
+        """How many queued runs that nothing holds go before `run`; None beyond 10,000."""
+        ready = [lane for lane, holds in self._holds.items() if not holds]
+        # By lane alone: walking the account's order would touch all that is held.
+        return _capped(_ahead_of(Run.objects.waiting().filter(lane__in=ready), run))
+
+    def _holds_of(self, lane: Lane) -> tuple[str, ...]:
+        holds = []
+        queue, application = lane.queue, lane.application
+        if queue.paused_at is not None:
+            by = f" by {queue.paused_by}" if queue.paused_by else ""
+            holds.append(f"Queue `{queue.name}` is paused{by}.")
+        for kind, pk, limit, name in (
+            ("queue", queue.pk, queue.running_limit, f"queue `{queue.name}`"),
+            ("application", application.pk, application.running_limit, str(application)),
+        ):
+            if limit is not None and (running := self._running.get((kind, pk), 0)) >= limit:
+                verb = "is" if running == 1 else "are"
+                holds.append(f"{running} of {limit} runs of {name} {verb} running.")
+        fleet = self._fleet(queue.name)
+        if not fleet.serving:
+            holds.append(self._unserved(queue.name, fleet))
+        elif lane.environment_id is not None:
+            holds += self._environment_holds(lane.environment_id, queue.name)
+        return tuple(holds)
+
+    def _unserved(self, queue_name: str, fleet: _Fleet) -> str:
+        if fleet.draining:
+            return f"Every worker that serves queue `{queue_name}` is draining."
+        if not self._workers:
+            return "No worker is running."
+        return f"No worker serves queue `{queue_name}`."
+
+    def _environment_holds(self, environment: int, queue_name: str) -> list[str]:
+        """Nothing when a worker that serves the queue has it, or knows that it cannot be built."""
+        hosts = {host for host, names, *_ in self._workers if not names or queue_name in names}
+        states = {state for host, state in self._builds[environment] if host in hosts}
+        if states & set(BUILT):
+            return []
+        if EnvironmentBuild.BUILDING in states:
+            return ["The environment is being built."]
+        return ["The environment waits to be built."]
+
+    def _find_builds(self) -> dict[int, list[tuple[str, str]]]:
+        needed = {lane.environment_id for lane in self._lanes} - {None}
+        builds: dict[int, list[tuple[str, str]]] = defaultdict(list)
+        if needed:
+            rows = EnvironmentBuild.objects.filter(environment__in=needed)
+            for environment, host, state in rows.values_list("environment_id", "host", "state"):
+                builds[environment].append((host, state))
+        return builds
+
+    def _fleet(self, queue_name: str) -> _Fleet:
+        serving = draining = slots = used = 0
+        for _, names, room, taken, state, drain_wanted in self._workers:
+            if names and queue_name not in names:
+                continue
+            if state == Worker.DRAINING or drain_wanted:
+                draining += 1
+                continue
+            serving += 1
+            slots += room
+            used += min(taken, room)
+        return _Fleet(serving, draining, slots, used)
+
+
+def _running(queues: Iterable[int], applications: Iterable[int]) -> dict[tuple[str, int], int]:
+    """How many runs are running of each of these queues and applications. One query or none."""
+    queues, applications = set(queues), set(applications)
+    counts: dict[tuple[str, int], int] = defaultdict(int)
+    if not queues and not applications:
+        return counts
+    rows = (
+        Run.objects.filter(status=Status.RUNNING)
+        .filter(Q(queue__in=queues) | Q(application__in=applications))
+        .values_list("queue_id", "application_id")
+        .annotate(Count("pk"))
+        .order_by()
+    )
+    for queue, application, count in rows:
+        counts["queue", queue] += count
+        counts["application", application] += count
+    # A queue met through one of the applications was counted in part only.
+    wanted = {("queue", pk) for pk in queues} | {("application", pk) for pk in applications}
+    return {key: count for key, count in counts.items() if key in wanted}
+
+
+def _full(queues: dict[int, int], applications: dict[int, int]) -> set[tuple[str, int]]:
+    """Which of these queues and applications run as many as their limit allows."""
+    running = _running(queues, applications)
+    limits = {("queue", pk): limit for pk, limit in queues.items()}
+    limits |= {("application", pk): limit for pk, limit in applications.items()}
+    return {key for key, limit in limits.items() if running.get(key, 0) >= limit}
+
+
+def _behind(run: Run) -> Q:
+    """What comes after `run` in order; the first term bounds the walk along an index."""
+    later = Q(priority__gt=run.priority) | Q(id__gt=run.pk)
+    return Q(priority__gte=run.priority) & later
+
+
+def _ahead_of(runs: QuerySet[Run], run: Run) -> QuerySet[Run]:
+    sooner = Q(priority__lt=run.priority) | Q(id__lt=run.pk)
+    return runs.filter(Q(priority__lte=run.priority) & sooner)
+
+
+def _capped(runs: QuerySet[Run]) -> int | None:
+    """How many there are; None when more than the cap."""
+    count = runs.order_by().values("pk")[: COUNT_CAP + 1].count()
+    return None if count > COUNT_CAP else count

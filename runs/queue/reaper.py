@@ -1,0 +1,253 @@
+"""Gives back or ends the runs of lost workers, and mends what no worker will mend."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.db.models import Exists, F, OuterRef
+from django.utils import timezone
+
+from runs.domain.status import WORDS, EndReason, Status
+from runs.models import Attempt, EnvironmentBuild, Run, Worker, WorkerBoot
+from runs.queue.dispatch import nudge_after_commit
+from runs.queue.lease import BeatWatch
+
+logger = logging.getLogger(__name__)
+
+_FORGOTTEN: dict[str, Any] = {
+    "started_at": None,
+    "execution_s": None,
+    "exit_code": None,
+    "signal": None,
+    "cpu_s": None,
+    "peak_memory_bytes": None,
+    "output_bytes": None,
+    "log_bytes": 0,
+    "value": None,
+    "result_kind": "",
+    "error": "",
+    "detail": "",
+    "warnings": [],
+}
+"""What an attempt left on the run, and the next one must not inherit."""
+
+
+@dataclass
+class Reaped:
+    """What one look has changed."""
+
+    given_back: int = 0
+    ended: int = 0
+    canceled: int = 0
+    workers_lost: int = 0
+    mended: int = 0
+
+    def count(self, after: Status | None) -> None:
+        """Count a run that was taken from its worker."""
+        if after is Status.QUEUED:
+            self.given_back += 1
+        elif after is Status.CANCELED:
+            self.canceled += 1
+        elif after is not None:
+            self.ended += 1
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+
+def give_back(
+    run: Run,
+    attempt: Attempt | None,
+    now: datetime,
+    why: EndReason = EndReason.WORKER_LOST,
+    *,
+    what: str = "",
+) -> Status | None:
+    """Take the run from the worker that held it, and close the attempt with `why` as outcome.
+
+    Queued again while attempts are left; canceled when somebody asked for that; else failed with
+    `why` (`worker_lost` or `worker_stopped`) as end reason. `what` says it in words, as "Worker w1
+    was lost". Returns the new status, or None when the attempt did not hold the run any more:
+    then nothing has changed. Done twice, it happens once. Locks the run, then the attempt.
+    """
+    name = attempt.worker_name if attempt else "unknown"
+    what = what or f"Worker {name} was {'stopped' if why is EndReason.WORKER_STOPPED else 'lost'}"
+    with transaction.atomic():
+        held = Run.objects.select_for_update(of=("self",), no_key=True).select_related("queue")
+        held = held.filter(status=Status.RUNNING, token=attempt.token if attempt else run.token)
+        fresh = held.filter(pk=run.pk).first()
+        if fresh is None:
+            return None
+        after = _move_away(fresh, now, why, what)
+        if attempt is not None:
+            _close(attempt, now, why, what)
+        if after is Status.QUEUED:
+            nudge_after_commit(fresh.queue)
+    for field in ("status", "end_reason", "phase", "token", "ended_at", *_FORGOTTEN):
+        setattr(run, field, getattr(fresh, field))
+    return after
+
+
+def _move_away(run: Run, now: datetime, why: EndReason, what: str) -> Status:
+    made, most = run.attempt_number, run.max_attempts
+    if run.cancel_requested_at is not None:
+        text = f"{what} while the run was being canceled"
+        changes = {"error": WORDS[EndReason.CANCELED], "detail": f"{text}."}
+        after, reason = Status.CANCELED, EndReason.CANCELED
+    elif made < most:
+        text = f"{what}; given back for attempt {made + 1} of {most}"
+        changes = {**_FORGOTTEN, "warnings": []}
+        after, reason = Status.QUEUED, EndReason.NONE
+    else:
+        tried = "the run may not be repeated" if most == 1 else f"all {most} attempts are used"
+        text = f"{what}; {tried}"
+        changes = {
+            "error": WORDS[why],
+            "detail": f"{text}. Launch it again if you want it repeated.",
+        }
+        after, reason = Status.FAILED, why
+    run.move_to(
+        after, now=now, reason=reason, actor="queue", text=text, token=run.token, changes=changes
+    )
+    return after
+
+
+def _close(attempt: Attempt, now: datetime, why: EndReason, what: str) -> None:
+    columns: dict[str, Any] = {"ended_at": now, "outcome": why}
+    if not attempt.error:
+        columns |= {"error": WORDS[why], "detail": f"{what}."}
+    Attempt.objects.filter(pk=attempt.pk, ended_at__isnull=True).update(**columns)
+    for name, value in columns.items():
+        setattr(attempt, name, value)
+
+
+def release_former_boots(name: str, boot_id: str, *, now: datetime | None = None) -> int:
+    """Give back what former boots of this worker still hold; how many runs that were.
+
+    For a worker that starts, before its first claim and after it has ended the processes that a
+    former boot left: that boot cannot come back, so nothing waits for a lease to run out.
+    """
+    now = now or timezone.now()
+    left = Attempt.objects.filter(worker_name=name, ended_at__isnull=True)
+    count = 0
+    for attempt in left.exclude(boot_id=boot_id).select_related("run"):
+        after = give_back(attempt.run, attempt, now, what=f"Worker {name} was restarted")
+        count += after is not None
+    WorkerBoot.objects.filter(worker__name=name, ended_at__isnull=True).exclude(
+        boot_id=boot_id
+    ).update(ended_at=now, how="did not say how it ended")
+    return count
+
+
+def cancel_waiting(now: datetime) -> int:
+    """Cancel queued runs that somebody wanted canceled; how many. Canceling does it at once, so
+    this finds only what was left by an accident."""
+    wanted = Run.objects.filter(status=Status.QUEUED, cancel_requested_at__isnull=False)
+    return sum(
+        run.move_to(
+            Status.CANCELED,
+            now=now,
+            reason=EndReason.CANCELED,
+            actor=run.cancel_actor,
+            text="Canceled before it started",
+        )
+        for run in wanted[:1000]
+    )
+
+
+class Reaper:
+    """Watches beats by its own monotonic clock and takes runs from workers that are silent.
+
+    A time in which the table could not be read or written counts for nothing: `look` starts anew
+    after an error, and its owner says `was_blind` when it could not write. Any number of reapers
+    may look at once. `lease_s` is the silence, in seconds, after which a worker is lost.
+    """
+
+    def __init__(
+        self, *, lease_s: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        lease_s = settings.RUNSITE_LEASE_S if lease_s is None else lease_s
+        self._attempts: BeatWatch[int] = BeatWatch(lease_s, clock)
+        self._workers: BeatWatch[int] = BeatWatch(lease_s, clock)
+
+    def was_blind(self) -> None:
+        """The table could not be read or written: everybody gets a whole lease again."""
+        self._attempts.was_blind()
+        self._workers.was_blind()
+
+    def watch(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Look without acting: keys of the attempts and of the workers that are silent.
+
+        A stand-by watches too, so that it can act at once when it takes over. Two queries.
+        """
+        try:
+            attempts = Attempt.objects.filter(ended_at__isnull=True).values_list("pk", "beat")
+            workers = Worker.objects.filter(state__in=(Worker.ACTIVE, Worker.DRAINING))
+            beats = dict(attempts), dict(workers.values_list("pk", "beat"))
+        except DatabaseError:
+            self.was_blind()
+            raise
+        return self._attempts.saw(beats[0]), self._workers.saw(beats[1])
+
+    def look(self, now: datetime) -> Reaped:
+        """Look, and take from the silent what they hold. `now` is only written, never compared."""
+        attempts, workers = self.watch()
+        reaped = Reaped()
+        try:
+            for attempt in Attempt.objects.filter(pk__in=attempts).select_related("run"):
+                reaped.count(give_back(attempt.run, attempt, now))
+            for worker in Worker.objects.filter(pk__in=workers):
+                reaped.workers_lost += _lose(worker)
+            reaped.mended += _mend_attempts(now) + _mend_runs(now, reaped) + _free_builds()
+        except DatabaseError:
+            self.was_blind()
+            raise
+        if reaped:
+            logger.warning("Reaped: %s", reaped)
+        return reaped
+
+
+def _lose(worker: Worker) -> int:
+    """Show a silent worker as lost, unless it sent a heartbeat just now."""
+    return Worker.objects.filter(
+        pk=worker.pk, beat=worker.beat, state__in=(Worker.ACTIVE, Worker.DRAINING)
+    ).update(state=Worker.LOST, slots_used=0, note="")
+
+
+def _mend_attempts(now: datetime) -> int:
+    """Close attempts that are open though they do not hold their run: nobody else would."""
+    orphans = Attempt.objects.filter(ended_at__isnull=True).exclude(run__token=F("token"))
+    return orphans.update(
+        ended_at=now, outcome=EndReason.WORKER_LOST, error=WORDS[EndReason.WORKER_LOST]
+    )
+
+
+def _mend_runs(now: datetime, reaped: Reaped) -> int:
+    """Take back runs that no open attempt holds: no heartbeat would ever miss them."""
+    holders = Attempt.objects.filter(token=OuterRef("token"), ended_at__isnull=True)
+    count = 0
+    for run in Run.objects.filter(~Exists(holders), status=Status.RUNNING):
+        after = give_back(run, None, now, what="The attempt of the run was gone")
+        reaped.count(after)
+        count += after is not None
+    return count
+
+
+def _free_builds() -> int:
+    """Let environments be built by others whose builder is gone."""
+    builders = Worker.objects.filter(
+        name=OuterRef("worker_name"),
+        boot_id=OuterRef("boot_id"),
+        state__in=(Worker.ACTIVE, Worker.DRAINING),
+    )
+    builds = EnvironmentBuild.objects.filter(~Exists(builders), state=EnvironmentBuild.BUILDING)
+    return builds.update(
+        state=EnvironmentBuild.WAITING, worker_name="", boot_id="", started_at=None
+    )

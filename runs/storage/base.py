@@ -1,0 +1,152 @@
+"""What a store of objects can do, whatever holds the bytes, and the errors it raises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+CHUNK_BYTES = 256 * 1024
+KEY_LENGTH = 900
+SEGMENT_LENGTH = 200
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+class StorageError(Exception):
+    """The store could not do what was asked."""
+
+
+class ObjectMissing(StorageError):
+    """No object has this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"The store has no object `{key}`. It was never stored, or was removed.")
+        self.key = key
+
+
+class ObjectTooLarge(StorageError):
+    """More bytes came than the caller allows; nothing of them was kept."""
+
+    def __init__(self, key: str, limit_bytes: int) -> None:
+        super().__init__(
+            f"Object `{key}` is larger than the {limit_bytes} bytes allowed. Nothing was stored."
+        )
+        self.key = key
+        self.limit_bytes = limit_bytes
+
+
+class InvalidKey(StorageError, ValueError):
+    """The key could name something outside the store, or not be kept by every backend."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"{key[:200]!r} is not a key. Use segments of A-Z, a-z, 0-9, `.`, `_`, `-` that do not"
+            f" start with a dot, at least two, joined by `/`, {KEY_LENGTH} characters at most."
+        )
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was stored: its size in bytes and the SHA-256 of its bytes in hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+class ObjectStore(Protocol):
+    """Bytes under keys. Objects appear whole or not at all, and are replaced, never changed.
+
+    Every method raises `InvalidKey` for a key that `check_key` refuses, and those that read
+    raise `ObjectMissing`. Safe to use from several threads and processes at once.
+    """
+
+    def put(self, key: str, stream: BinaryIO, *, limit_bytes: int | None = None) -> Stored:
+        """Store what is left in `stream`, in pieces; `ObjectTooLarge` beyond `limit_bytes`."""
+        ...
+
+    def put_bytes(self, key: str, data: bytes) -> Stored:
+        """Store `data`."""
+        ...
+
+    def put_file(
+        self, key: str, path: Path, *, limit_bytes: int | None = None, consume: bool = False
+    ) -> Stored:
+        """Store the regular file at `path` (a link is refused with `OSError`).
+
+        With `consume` the file is gone afterwards; a store on the same file system then moves it
+        instead of copying it, so nobody may write to it any more.
+        """
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """A seekable reader, which the caller closes."""
+        ...
+
+    def size(self, key: str) -> int:
+        """The size in bytes."""
+        ...
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """At most `length` bytes from byte `start`; fewer, or none, at the end."""
+        ...
+
+    def stream(
+        self, key: str, start: int = 0, length: int | None = None, chunk: int = CHUNK_BYTES
+    ) -> Iterator[bytes]:
+        """The bytes from `start` (at most `length`), in pieces of at most `chunk`."""
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object with this key."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; one that is missing is fine."""
+        ...
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove all objects below `prefix`, which ends in `/`; how many there were."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """The keys that start with `prefix`, sorted; all keys for an empty one."""
+        ...
+
+    def fetch(self, key: str, path: Path) -> int:
+        """Copy the object into the file `path` (replaced if it exists); its size in bytes."""
+        ...
+
+
+def check_key(key: str) -> tuple[str, ...]:
+    """The segments of `key`; raises `InvalidKey` unless every backend can keep it."""
+    segments = tuple(key.split("/"))
+    if len(key) > KEY_LENGTH or len(segments) < 2 or not all(map(_is_segment, segments)):
+        raise InvalidKey(key)
+    return segments
+
+
+def check_prefix(prefix: str) -> tuple[str, ...]:
+    """The whole segments of `prefix`; raises `InvalidKey` unless keys can start with it."""
+    if not prefix:
+        return ()
+    *segments, last = prefix.split("/")
+    whole = all(map(_is_segment, segments))
+    if len(prefix) > KEY_LENGTH or not whole or not (last == "" or _is_segment(last)):
+        raise InvalidKey(prefix)
+    return tuple(segments)
+
+
+def check_folder(prefix: str) -> tuple[str, ...]:
+    """The segments of a `prefix` that ends in `/`; raises `InvalidKey` for any other."""
+    segments = check_prefix(prefix)
+    if not segments or not prefix.endswith("/"):
+        raise InvalidKey(prefix)
+    return segments
+
+
+def _is_segment(segment: str) -> bool:
+    return len(segment) <= SEGMENT_LENGTH and _SEGMENT.fullmatch(segment) is not None

@@ -1,0 +1,1 @@
+"""Long-lived loops that keep the installation true."""

@@ -1,0 +1,84 @@
+"""What the scheduler does for the whole installation, and how often."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.contrib.sessions.models import Session
+
+from runs.models import Queue, SignInLink, Upload, Worker
+from runs.queue import dispatch
+from runs.queue.order import next_heads
+from runs.queue.reaper import Reaper, cancel_waiting
+from runs.storage import object_store
+
+UPLOADS_LIVE = timedelta(hours=24)
+LINKS_LIVE = timedelta(days=1)
+BATCH = 200
+
+
+@dataclass(frozen=True)
+class Duty:
+    """Something done every `every_s` seconds by whoever holds the lease; harmless when done twice.
+
+    `watch` is called by a stand-by instead, `was_blind` when the database failed.
+    """
+
+    name: str
+    every_s: float
+    act: Callable[[datetime], object]
+    watch: Callable[[], object] | None = None
+    was_blind: Callable[[], None] | None = None
+
+
+def all_duties(clock: Callable[[], float] = time.monotonic) -> tuple[Duty, ...]:
+    """The duties of an installation, the most urgent first."""
+    reaper = Reaper(clock=clock)
+    return (
+        Duty("reap", settings.RUNSITE_REAP_S, reaper.look, reaper.watch, reaper.was_blind),
+        Duty("nudge", settings.RUNSITE_REAP_S, nudge_waiting),
+        Duty("cancel waiting runs", 60, cancel_waiting),
+        Duty("prune uploads", 600, prune_uploads),
+        Duty("prune sign-in links", 3600, prune_links),
+        Duty("prune sessions", 3600, prune_sessions),
+    )
+
+
+def nudge_waiting(now: datetime) -> int:
+    """Nudge for queues in which a run could start while a slot is free; how many messages."""
+    free = [
+        names
+        for names, slots, used in Worker.objects.filter(
+            state=Worker.ACTIVE, drain_wanted=False
+        ).values_list("queues", "slots", "slots_used")
+        if used < slots
+    ]
+    if not free:
+        return 0
+    names = set().union(*free) if all(free) else set()
+    queues = {head.queue for head in next_heads(queues=names)}
+    return sum(dispatch.nudge(queue, now=now) for queue in Queue.objects.filter(pk__in=queues))
+
+
+def prune_uploads(now: datetime) -> int:
+    """Remove uploads that nobody made use of within a day; how many."""
+    old = Upload.objects.filter(created_at__lt=now - UPLOADS_LIVE).order_by("created_at")
+    count = 0
+    for upload in old[:BATCH]:
+        object_store().delete(upload.key)  # first: a row without bytes is found again, not so bytes
+        count += Upload.objects.filter(pk=upload.pk).delete()[0]
+    return count
+
+
+def prune_links(now: datetime) -> int:
+    """Remove sign-in links that have been of no use for a day; how many."""
+    return SignInLink.objects.filter(expires_at__lt=now - LINKS_LIVE).delete()[0]
+
+
+def prune_sessions(now: datetime) -> int:
+    """Remove sessions that have run out; how many."""
+    return Session.objects.filter(expire_date__lt=now).delete()[0]

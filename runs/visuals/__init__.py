@@ -1,0 +1,1 @@
+"""Turns what a run declares into figures, maps and charts; fetches nothing."""

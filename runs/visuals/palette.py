@@ -1,0 +1,29 @@
+"""The colours of figures: the same as the pages use, told apart by colour-blind readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+STATUS_COLOURS: Mapping[str, str] = MappingProxyType(
+    {
+        "succeeded": "#1a7f4b",
+        "failed": "#c0362c",
+        "canceled": "#8a6d1c",
+        "running": "#2563a8",
+        "queued": "#6b7280",
+    }
+)
+"""Colour of each status; `static/css/tokens.css` has the same ones."""
+
+CATEGORIES = (
+    "#2563a8",
+    "#d97706",
+    "#0f8b8d",
+    "#a83279",
+    "#5b7f1a",
+    "#7c5cbf",
+    "#b45309",
+    "#475569",
+)
+"""Colours of series and layers without a colour of their own, in the order of use."""

@@ -1,0 +1,1 @@
+"""Conducts runs: claim, stage, execute, record."""

@@ -1,0 +1,293 @@
+"""Hooks our worker into Celery's: what starts with it, and what its signals mean.
+
+The first SIGTERM or SIGINT drains, the second (or SIGQUIT, or the drain limit) ends the runs and
+gives them back, the third kills. Celery's threads pool does none of this by itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from celery import bootsteps
+from celery.worker import state as celery_state
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from runs.domain.ids import new_id
+from runs.execution import guardian, process
+from runs.models import Worker, WorkerBoot
+from runs.queue.claim import WorkerIdentity
+from runs.queue.reaper import release_former_boots
+from runs.supervision.scheduler import Scheduler
+from runs.worker.builder import Builder
+from runs.worker.conduct import Conductor
+from runs.worker.places import Places
+from runs.worker.recorder import Flusher
+from runs.worker.slots import Slots
+from runs.worker.upkeep import Upkeep
+
+log = logging.getLogger(__name__)
+
+EXIT_WAIT_S = 3.0
+"""Celery gets this long to leave by itself once our part has ended."""
+
+
+class RunsiteStep(bootsteps.StartStopStep):
+    """Starts before Celery looks for its broker, so that runs go on without one."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self.engine: Engine | None = None
+
+    def start(self, parent: Any) -> None:
+        """Called in the main thread, after Celery has set its own signal handlers."""
+        self.engine = engine = Engine()
+        _engines.append(engine)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, engine.on_stop_signal)
+        signal.signal(signal.SIGQUIT, engine.on_quit_signal)
+        engine.start()
+
+    def stop(self, parent: Any) -> None:
+        """Nothing is left to do: our part ended before Celery was told to leave."""
+
+
+_engines: list[Engine] = []
+
+
+def install(app: Any) -> None:
+    """Add our step to the worker of this Celery app."""
+    app.steps["worker"].add(RunsiteStep)
+
+
+def wake() -> None:
+    """A nudge came: the worker of this process looks at the table now."""
+    for engine in _engines:
+        engine.wake()
+
+
+class Engine:
+    """Everything that makes this process a worker of Runsite."""
+
+    def __init__(self) -> None:
+        self.boot_id = new_id()
+        self.name, self._name_lock = take_name(
+            Path(settings.RUNSITE_DATA_DIR), settings.RUNSITE_WORKER_NAME
+        )
+        self.places = Places(Path(settings.RUNSITE_DATA_DIR), self.name)
+        self._flusher = Flusher()
+        self._builder = Builder(self.places, worker_name=self.name, boot_id=self.boot_id)
+        self._upkeep = Upkeep(self.places)
+        self._scheduler: Scheduler | None = None
+        self._slots: Slots | None = None
+        self._guardian: Any = None
+        self._signals = 0
+        self._signal_came = threading.Event()
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """End what a former boot left, then serve in threads; waits for nothing."""
+        self.places.make()
+        process.become_subreaper()
+        left = process.end_marked(self.places.family, grace_s=0)
+        if left:
+            log.warning("ended %d processes that a former boot of this worker left", len(left))
+        self._guardian = guardian.start_guardian(self.places.boot(self.boot_id))
+        self._upkeep.clear_workspaces()
+        for name, loop in (
+            ("starter", self._serve),
+            ("stopper", self._wait_for_stop),
+            ("strays", self._reap_strays),
+        ):
+            threading.Thread(target=loop, name=name, daemon=True).start()
+
+    def wake(self) -> None:
+        """There may be work."""
+        if self._slots is not None:
+            self._slots.wake()
+
+    def on_stop_signal(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT: one stage further. Only notes it; a thread acts."""
+        self._signals += 1
+        self._signal_came.set()
+
+    def on_quit_signal(self, number: int, frame: FrameType | None) -> None:
+        """SIGQUIT: end the runs; when that is under way already, kill them."""
+        self._signals = max(2, self._signals + 1)
+        self._signal_came.set()
+
+    # --- serving ----------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Register as soon as the database answers, then claim and conduct."""
+        identity = self._wait_for(self._register, "registering")
+        if identity is None:
+            return
+        conductor = Conductor(places=self.places, boot_id=self.boot_id, flusher=self._flusher)
+        slots = Slots(identity, slots=settings.RUNSITE_SLOTS, conduct=conductor)
+        self._flusher.start()
+        self._builder.start()
+        self._upkeep.start()
+        if settings.RUNSITE_WORKER_SCHEDULES:
+            self._scheduler = Scheduler(holder=f"worker {self.name} ({self.boot_id})")
+            self._scheduler.start()
+        slots.start()
+        slots.wake()
+        self._slots = slots
+        connection.close()
+
+    def _register(self) -> WorkerIdentity:
+        now = timezone.now()
+        worker, _ = Worker.objects.update_or_create(
+            name=self.name,
+            defaults={
+                "boot_id": self.boot_id,
+                "host": self.places.host,
+                "pid": os.getpid(),
+                "software": settings.RUNSITE_RELEASE,
+                "state": Worker.ACTIVE,
+                "drain_wanted": False,
+                "slots": settings.RUNSITE_SLOTS,
+                "slots_used": 0,
+                "queues": list(settings.RUNSITE_QUEUES),
+                "seen_at": now,
+                "started_at": now,
+                "stopped_at": None,
+                "note": "",
+            },
+        )
+        worker.boots.filter(ended_at__isnull=True).update(
+            ended_at=now, how="ended without a word; found at the next start"
+        )
+        WorkerBoot.objects.create(
+            worker=worker,
+            boot_id=self.boot_id,
+            host=self.places.host,
+            pid=os.getpid(),
+            started_at=now,
+        )
+        identity = WorkerIdentity(
+            worker_id=worker.pk,
+            name=self.name,
+            boot_id=self.boot_id,
+            host=self.places.host,
+            queues=tuple(settings.RUNSITE_QUEUES),
+        )
+        release_former_boots(identity, now=now)
+        return identity
+
+    def _reap_strays(self) -> None:
+        """Processes that apps left were adopted by this one; take their exit codes."""
+        while not self._over.wait(1.0):
+            process.reap_strays()
+
+    # --- stopping ---------------------------------------------------------------------------
+
+    def _wait_for_stop(self) -> None:
+        """Act on the signals, stage by stage, until nothing runs; then leave."""
+        self._signal_came.wait()
+        limit = settings.RUNSITE_DRAIN_LIMIT_S
+        stage = 0
+        while True:
+            wanted = max(1, min(3, self._signals))
+            slots = self._slots
+            while slots is not None and stage < wanted:
+                stage += 1
+                self._enter(slots, stage)
+            if slots is None or slots.wait_until_empty(0.1):
+                break
+            if limit is not None and stage == 1:
+                limit -= 0.1
+                if limit <= 0:
+                    self._signals = max(self._signals, 2)
+        self._leave()
+
+    def _enter(self, slots: Slots, stage: int) -> None:
+        count = len(slots.held())
+        if stage == 1:
+            log.warning("draining: takes nothing new, waits for %d runs", count)
+            slots.drain()
+        elif stage == 2:
+            log.warning("ending %d runs; they are given back", count)
+            slots.end_runs()
+        else:
+            log.warning("killing %d runs", count)
+            slots.kill_runs()
+        try:
+            slots.heartbeat_now()
+        except DatabaseError:
+            connection.close()
+
+    def _leave(self) -> None:
+        """Say goodbye, and let Celery end; it is not waited for long."""
+        self._over.set()
+        threading.Timer(EXIT_WAIT_S, os._exit, (0,)).start()
+        if self._scheduler is not None:
+            self._scheduler.stop()
+        self._builder.stop()
+        self._upkeep.stop()
+        if self._slots is not None:
+            self._slots.stop()
+            self._flusher.stop()
+        try:
+            self._unregister()
+        except DatabaseError as error:
+            log.warning("could not say goodbye, the database does not answer: %s", error)
+        if self._guardian is not None:
+            self._guardian.close()
+        celery_state.should_stop = 0
+
+    def _unregister(self) -> None:
+        now = timezone.now()
+        mine = Worker.objects.filter(name=self.name, boot_id=self.boot_id)
+        mine.update(state=Worker.STOPPED, stopped_at=now, slots_used=0, seen_at=now)
+        WorkerBoot.objects.filter(boot_id=self.boot_id).update(
+            ended_at=now, how="stopped on request"
+        )
+        connection.close()
+
+    def _wait_for(
+        self, act: Callable[[], WorkerIdentity], what: str
+    ) -> WorkerIdentity | None:
+        failing = False
+        while not self._over.is_set() and not self._signal_came.is_set():
+            try:
+                return act()
+            except DatabaseError as error:
+                if not failing:
+                    log.warning("%s waits for the database: %s", what, error)
+                failing = True
+                connection.close()
+                self._over.wait(1.0)
+        return None
+
+
+def take_name(data_dir: Path, wanted: str) -> tuple[str, IO[bytes]]:
+    """A name that no other living worker of this data directory has, and the lock that says so.
+
+    The first is `wanted`, then `wanted-2` and so on. The lock ends with the process.
+    """
+    folder = data_dir / "worker"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        name = wanted if number == 1 else f"{wanted}-{number}"
+        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+        lock = (folder / f"{safe}.lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return name, lock
+    raise RuntimeError(f"a thousand workers named {wanted} run here; set RUNSITE_WORKER_NAME")

@@ -1,0 +1,162 @@
+"""Conducts one run from claim to record: the story of the product, on one screen."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models import F
+from django.utils import timezone
+
+from runs.domain.errors import RunsiteError
+from runs.domain.status import EndReason, Phase, Status
+from runs.execution.executor import execute
+from runs.execution.spec import Outcome, Stop
+from runs.models import Attempt, Run
+from runs.queue.reaper import give_back
+from runs.worker import results
+from runs.worker.patience import patiently
+from runs.worker.places import Places
+from runs.worker.recorder import Flusher, Recorder
+from runs.worker.slots import Held
+from runs.worker.spool import Spool
+from runs.worker.staging import Staged, stage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Conductor:
+    """What conducting needs of its worker. Call it with each run that was claimed."""
+
+    places: Places
+    boot_id: str
+    flusher: Flusher
+
+    def __call__(self, held: Held) -> None:
+        """Stage, execute, record; whatever happens, the run ends or is given back."""
+        run, attempt = held.claimed.run, held.claimed.attempt
+        workspace = self.places.workspace(run.run_id, attempt.number)
+        spool = Spool(workspace / "log", limit_bytes=settings.RUNSITE_LOG_LIMIT)
+        recorder = Recorder(attempt, run.run_id, spool)
+        try:
+            self._conduct(held, recorder)
+        except results.Superseded:
+            log.info("run %s: attempt %s no longer holds it", run.run_id, attempt.number)
+        except Exception as error:
+            # An error of ours must not leave the run `running`: it ends, and says so.
+            log.exception("run %s: attempt %s broke off", run.run_id, attempt.number)
+            recorder.write(f"\nRunsite could not go on with this run: {error!r}\n".encode())
+            self._end_without_result(held, recorder, internal_error(error))
+        finally:
+            self.flusher.remove(recorder)
+            spool.close()
+            results.remove_workspace(workspace)
+
+    def _conduct(self, held: Held, recorder: Recorder) -> None:
+        run, attempt = held.claimed.run, held.claimed.attempt
+        try:
+            staged = stage(held.claimed, places=self.places, boot_id=self.boot_id, held=held)
+        except RunsiteError as error:
+            self._end_without_result(held, recorder, cannot_be_staged(error))
+            return
+        if held.stop is not None:
+            self._end_without_result(held, recorder, stopped_before_start(held.stop))
+            return
+        recorder.restart_clock()
+        self.flusher.add(recorder)
+        outcome = execute(
+            staged.spec,
+            log=recorder,
+            should_stop=held.should_stop,
+            on_start=lambda pid, started: note_start(run, attempt, pid, started),
+            on_usage=recorder.usage,
+            tick=held.tick,
+        )
+        self.flusher.remove(recorder)
+        if held.lost:
+            raise results.Superseded
+        note_phase(run, Phase.COLLECTING, attempt.token)
+        self._record(held, recorder, staged, outcome)
+
+    def _record(self, held: Held, recorder: Recorder, staged: Staged, outcome: Outcome) -> None:
+        """Store what came out, and end the run or give it back."""
+        run, attempt = held.claimed.run, held.claimed.attempt
+        record = results.store_results(held, recorder, staged, outcome)
+        if outcome.reason == "worker_stopped":
+            patiently(
+                lambda: results.close_stopped(run, attempt, record, give_back=give_back),
+                held=held,
+            )
+            return
+        patiently(lambda: results.end_run(run, attempt, record), held=held)
+
+    def _end_without_result(
+        self, held: Held, recorder: Recorder, verdict: results.Verdict
+    ) -> None:
+        """End a run whose program never ran, or of which nothing can be recorded."""
+        run, attempt = held.claimed.run, held.claimed.attempt
+        if held.lost:
+            return
+        self.flusher.remove(recorder)
+        record = results.Record(verdict=verdict, log=results.store_log(held, recorder))
+        if verdict.reason is EndReason.WORKER_STOPPED:
+            patiently(
+                lambda: results.close_stopped(run, attempt, record, give_back=give_back),
+                held=held,
+            )
+            return
+        patiently(lambda: results.end_run(run, attempt, record), held=held)
+
+
+def cannot_be_staged(error: RunsiteError) -> results.Verdict:
+    """The verdict on a run that could not be prepared."""
+    reason = getattr(error, "end_reason", EndReason.NOT_STARTED)
+    short = getattr(error, "short", "") or "not started"
+    return results.Verdict(Status.FAILED, reason, short, error.message)
+
+
+def stopped_before_start(stop: Stop) -> results.Verdict:
+    """The verdict on a run that was stopped while it was prepared."""
+    if stop is Stop.CANCEL:
+        return results.Verdict(Status.CANCELED, EndReason.CANCELED, "canceled", "")
+    return results.Verdict(Status.FAILED, EndReason.WORKER_STOPPED, "worker stopped", "")
+
+
+def internal_error(error: Exception) -> results.Verdict:
+    """The verdict on a run that an error of ours broke."""
+    return results.Verdict(
+        Status.FAILED,
+        EndReason.INTERNAL_ERROR,
+        "internal error",
+        f"Runsite itself failed on this run ({type(error).__name__}). It is not the application's"
+        " fault: run it again, and show the worker's log to your administrator.",
+    )
+
+
+def note_start(run: Run, attempt: Attempt, pid: int, pid_started: float) -> None:
+    """Write down that the program has started, and by which process number."""
+    now: datetime = timezone.now()
+    rows = Run.objects.filter(pk=run.pk, token=attempt.token)
+    try:
+        if rows.update(phase=Phase.EXECUTING, started_at=now):
+            Attempt.objects.filter(pk=attempt.pk).update(
+                started_at=now, pid=pid, pid_started=pid_started, beat=F("beat") + 1
+            )
+            run.phase, run.started_at = Phase.EXECUTING, now
+    except DatabaseError as error:
+        # The program runs already; the end of the run records the start as well.
+        log.warning("run %s: its start could not be written yet: %s", run.run_id, error)
+        connection.close()
+
+
+def note_phase(run: Run, phase: Phase, token: str) -> None:
+    """Write down what the worker does with the run now."""
+    try:
+        Run.objects.filter(pk=run.pk, token=token).update(phase=phase)
+    except DatabaseError:
+        connection.close()  # only pages miss it; recording the end waits for the database
+    run.phase = phase

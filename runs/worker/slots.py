@@ -1,0 +1,307 @@
+"""The slots of a worker: claims runs while slots are free, conducts each in a thread of its own.
+
+One thread claims: it wakes by a nudge, by a run that ended, or after a second. One watches for
+requests to cancel and for lost leases, five times a second. One sends the heartbeat. A stop has
+three stages, each entered by a signal: draining, ending, killing.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import psutil
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connection
+from django.utils import timezone
+
+from runs.execution.spec import Stop
+from runs.models import Run, Worker
+from runs.queue.claim import Claimed, WorkerIdentity, claim_next
+from runs.queue.lease import renew
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""A free slot looks at the table this often, whether a nudge came or not."""
+WATCH_S = 0.2
+"""Requests to cancel are looked for this often."""
+STUCK_S = 15.0
+"""A run whose thread showed no life for this long is not renewed, so the reaper takes it."""
+
+
+class Stage(enum.IntEnum):
+    """How far a stop of the worker has come."""
+
+    SERVING = 0
+    DRAINING = 1
+    ENDING = 2
+    KILLING = 3
+
+
+@dataclass(eq=False)
+class Held:
+    """A run that this worker conducts."""
+
+    claimed: Claimed
+    stop: Stop | None = None
+    lost: bool = False
+    ticked: float = field(default_factory=time.monotonic)
+
+    def tick(self) -> None:
+        """Show life; the heartbeat renews only what has shown some lately."""
+        self.ticked = time.monotonic()
+
+    def should_stop(self) -> Stop | None:
+        """What the execution asks all the time."""
+        self.tick()
+        return self.stop
+
+
+Conduct = Callable[[Held], None]
+
+
+class Slots:
+    """All that a worker does with runs. `conduct` is called in a thread for each run."""
+
+    def __init__(self, identity: WorkerIdentity, *, slots: int, conduct: Conduct) -> None:
+        self.identity = identity
+        self.slots = slots
+        self._conduct = conduct
+        self._held: set[Held] = set()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._changed = threading.Condition(self._lock)
+        self._over = threading.Event()
+        self.stage = Stage.SERVING
+        self._drain_by_page = False
+        self.note = ""
+        self._threads = [
+            threading.Thread(target=loop, name=name, daemon=True)
+            for name, loop in (
+                ("claimer", self._claim_loop),
+                ("watcher", self._watch_loop),
+                ("heartbeat", self._heartbeat_loop),
+            )
+        ]
+
+    def start(self) -> None:
+        """Start the threads; the worker row exists by now."""
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """There may be work: look now."""
+        self._wake.set()
+
+    def held(self) -> list[Held]:
+        """The runs that are conducted now."""
+        with self._lock:
+            return list(self._held)
+
+    def drain(self) -> None:
+        """Take nothing new; runs finish."""
+        self._enter(Stage.DRAINING)
+
+    def end_runs(self) -> None:
+        """End the runs politely; they are given back."""
+        self._enter(Stage.ENDING)
+        for held in self.held():
+            if held.stop is None:
+                held.stop = Stop.WORKER_STOP
+
+    def kill_runs(self) -> None:
+        """End the runs at once."""
+        self._enter(Stage.KILLING)
+        for held in self.held():
+            held.stop = Stop.KILL
+
+    def wait_until_empty(self, limit_s: float | None = None) -> bool:
+        """Wait until no run is conducted any more; whether that came true within `limit_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._held, limit_s)
+
+    def stop(self) -> None:
+        """End the threads; call it when no run is conducted any more."""
+        self._enter(Stage.DRAINING)
+        self._over.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join(5)
+
+    def heartbeat_now(self) -> None:
+        """Send a heartbeat outside of the rhythm, so that the pages know at once."""
+        self._heartbeat()
+
+    # --- claiming ---------------------------------------------------------------------------
+
+    def _claim_loop(self) -> None:
+        failing = False
+        while not self._over.is_set():
+            self._wake.wait(LOOK_S)
+            self._wake.clear()
+            try:
+                self._fill()
+                failing = False
+            except DatabaseError as error:
+                if not failing:
+                    log.warning("nothing is claimed, the database does not answer: %s", error)
+                failing = True
+                connection.close()
+                self._over.wait(LOOK_S)
+        connection.close()
+
+    def _fill(self) -> None:
+        """Claim until the slots are full or nothing is left."""
+        while not self._over.is_set() and self._may_claim():
+            close_old_connections()
+            claimed = claim_next(self.identity, now=timezone.now())
+            if claimed is None:
+                return
+            held = Held(claimed)
+            with self._lock:
+                self._held.add(held)
+                # Signals come at any time: a run claimed while the stage changed obeys it, too.
+                if self.stage >= Stage.KILLING:
+                    held.stop = Stop.KILL
+                elif self.stage >= Stage.ENDING:
+                    held.stop = Stop.WORKER_STOP
+            name = f"run-{claimed.run.run_id}"
+            threading.Thread(target=self._conduct_one, args=(held,), name=name, daemon=True).start()
+
+    def _may_claim(self) -> bool:
+        if self.stage is not Stage.SERVING or self._drain_by_page:
+            return False
+        with self._lock:
+            if len(self._held) >= self.slots:
+                return False
+        free = free_bytes()
+        if free < settings.RUNSITE_FREE_SPACE:
+            self.note = f"Takes nothing: only {free // 2**20} MiB of disk are free."
+            return False
+        self.note = ""
+        return True
+
+    def _conduct_one(self, held: Held) -> None:
+        try:
+            self._conduct(held)
+        except Exception:
+            # The last resort: `conduct` answers for its errors itself. The lease runs out.
+            log.exception("run %s: conducting it broke off", held.claimed.run.run_id)
+        finally:
+            connection.close()
+            with self._changed:
+                self._held.discard(held)
+                self._changed.notify_all()
+            self._wake.set()
+
+    # --- watching ---------------------------------------------------------------------------
+
+    def _watch_loop(self) -> None:
+        while not self._over.wait(WATCH_S):
+            held = self.held()
+            if not held:
+                continue
+            try:
+                self._watch(held)
+            except DatabaseError:
+                connection.close()  # the claimer says so; canceling waits for the database
+        connection.close()
+
+    def _watch(self, held: Iterable[Held]) -> None:
+        """Tell runs that somebody wants them canceled, and those that are not ours any more."""
+        by_pk = {one.claimed.run.pk: one for one in held}
+        rows = Run.objects.filter(pk__in=by_pk).values_list("pk", "token", "cancel_requested_at")
+        seen = set()
+        for pk, token, cancel_requested_at in rows:
+            seen.add(pk)
+            one = by_pk[pk]
+            if token != one.claimed.attempt.token:
+                self._lose(one)
+            elif cancel_requested_at is not None and one.stop in {None, Stop.WORKER_STOP}:
+                one.stop = Stop.CANCEL
+        for pk in by_pk.keys() - seen:
+            self._lose(by_pk[pk])
+
+    def _lose(self, held: Held) -> None:
+        with self._lock:
+            if held not in self._held or held.lost:
+                return
+        run = Run.objects.filter(pk=held.claimed.run.pk).only("token", "status").first()
+        if run is not None and run.token == held.claimed.attempt.token:
+            return
+        with self._lock:
+            # Ended by our own thread in the meantime: then nothing was lost.
+            if held not in self._held:
+                return
+        held.lost = True
+        held.stop = Stop.KILL
+
+    # --- heartbeat --------------------------------------------------------------------------
+
+    def _heartbeat_loop(self) -> None:
+        psutil.cpu_percent()
+        failing = False
+        while True:
+            try:
+                self._heartbeat()
+                failing = False
+            except DatabaseError as error:
+                if not failing:
+                    log.warning("no heartbeat, the database does not answer: %s", error)
+                failing = True
+                connection.close()
+            if self._over.wait(settings.RUNSITE_HEARTBEAT_S):
+                connection.close()
+                return
+
+    def _heartbeat(self) -> None:
+        close_old_connections()
+        held = self.held()
+        lively = {
+            one.claimed.attempt.token: one
+            for one in held
+            if time.monotonic() - one.ticked < STUCK_S and not one.lost
+        }
+        state = Worker.DRAINING if self.stage or self._drain_by_page else Worker.ACTIVE
+        kept = renew(
+            self.identity,
+            list(lively),
+            now=timezone.now(),
+            slots=self.slots,
+            slots_used=len(held),
+            state=state,
+            load=os.getloadavg()[0],
+            memory_bytes=psutil.Process().memory_info().rss,
+            free_bytes=free_bytes(),
+            note=self.note,
+        )
+        for token, one in lively.items():
+            if token not in kept:
+                self._lose(one)
+        wanted = (
+            Worker.objects.filter(pk=self.identity.worker_id)
+            .values_list("drain_wanted", flat=True)
+            .first()
+        )
+        if self._drain_by_page and not wanted:
+            self.wake()
+        self._drain_by_page = bool(wanted)
+
+    def _enter(self, stage: Stage) -> None:
+        with self._lock:
+            self.stage = max(self.stage, stage)
+
+
+def free_bytes() -> int:
+    """Free bytes where this worker keeps its workspaces."""
+    try:
+        return shutil.disk_usage(settings.RUNSITE_DATA_DIR).free
+    except OSError:
+        return 0

@@ -1,0 +1,111 @@
+"""Says where to open the console, as soon as it answers, and then ends."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+import time
+from types import ModuleType
+
+LIMIT_S = 120.0
+LINK_HOURS = 24
+
+
+def leave_behind(settings: ModuleType, notes: list[str]) -> None:
+    """Fork the announcer; this process goes on (and becomes the manager).
+
+    `notes` are lines to repeat below the address.
+    """
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork():
+        return
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.nice(5)  # web and worker come first
+        code = _announce(settings, notes, parent)
+    except BrokenPipeError:
+        pass
+    except Exception as error:
+        print(f"runsite: {type(error).__name__}: {error}", file=sys.stderr)
+    finally:
+        os._exit(code)  # nothing of the parent's clean-up belongs here
+
+
+def _announce(settings: ModuleType, notes: list[str], parent: int) -> int:
+    link = sign_in_link(settings)
+    limit = time.monotonic() + LIMIT_S
+    reason = "no answer"
+    while os.getppid() == parent:
+        ready, reason = _ready(settings.RUNSITE_HOST, settings.RUNSITE_PORT)
+        if ready:
+            lines = [
+                "",
+                f"  Runsite answers at {settings.RUNSITE_PUBLIC_URL}",
+                f"  Sign in (once, within {LINK_HOURS} hours): {link}",
+                *(f"  {note}" for note in notes),
+                f"  Data and logs: {settings.RUNSITE_DATA_DIR}",
+                "  Stop: Ctrl-C",
+                "",
+            ]
+            print("\n".join(lines), flush=True)
+            return 0
+        if time.monotonic() > limit:
+            logs = settings.RUNSITE_DATA_DIR / "log"
+            print(
+                f"runsite: The console is not ready after {LIMIT_S:.0f} s ({reason}). "
+                f"Look at web.log and worker.log in {logs}; Ctrl-C stops.",
+                file=sys.stderr,
+                flush=True,
+            )
+            return 1
+        time.sleep(0.05)
+    return 0
+
+
+def sign_in_link(settings: ModuleType) -> str:
+    """A link that signs the administrator in once."""
+    import django
+
+    django.setup()
+    from datetime import timedelta
+
+    from django.db import connection
+    from django.utils import timezone
+
+    from runs.models.accounts import SignInLink, User, hash_secret, new_secret
+
+    user = (
+        User.objects.filter(email=settings.RUNSITE_ADMIN_EMAIL.lower(), is_active=True).first()
+        or User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    )
+    if user is None:
+        return f"{settings.RUNSITE_PUBLIC_URL}/sign-in"
+    secret = new_secret("link_")
+    SignInLink.objects.create(
+        user=user,
+        hashed=hash_secret(secret),
+        expires_at=timezone.now() + timedelta(hours=LINK_HOURS),
+    )
+    connection.close()
+    return f"{settings.RUNSITE_PUBLIC_URL}/sign-in/{secret}"
+
+
+def _ready(host: str, port: int) -> tuple[bool, str]:
+    """Whether /readyz says yes, and what it says otherwise."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/readyz", headers={"Host": f"localhost:{port}"})
+        answer = connection.getresponse()
+        text = answer.read(2000).decode(errors="replace").strip()
+        return answer.status == 200, " ".join(text.split()) or f"status {answer.status}"
+    except (OSError, http.client.HTTPException):
+        return False, "the web process does not answer"
+    finally:
+        connection.close()

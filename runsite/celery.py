@@ -1,0 +1,33 @@
+"""The Celery app: its messages are nudges only, the work stands in the database."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+from celery import Celery
+from celery.signals import celeryd_init
+from kombu.transport import TRANSPORT_ALIASES
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "runsite.settings")
+TRANSPORT_ALIASES["folder"] = "runsite.folder_broker:Transport"
+
+app = Celery("runsite")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["runs"])
+
+
+@celeryd_init.connect
+def _install_worker(**_: Any) -> None:  # Celery hands over what it likes
+    """Hook our worker into Celery's, before its steps are put together.
+
+    Here and not above: a web process must not load the worker.
+    """
+    import django
+
+    django.setup()
+    if find_spec("runs.worker.boot"):
+        from runs.worker import boot
+
+        boot.install(app)
