@@ -8,6 +8,8 @@ from celery import shared_task
 @shared_task(name="runs.tasks.nudge", ignore_result=True)
 def nudge(queue_name: str = "") -> None:
     """Wake the worker of this process; the table says what there is to do."""
+    from runs.queue.dispatch import nudge_arrived
     from runs.worker import boot
 
+    nudge_arrived(queue_name)
     boot.wake()

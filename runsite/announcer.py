@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from datetime import timedelta
 from types import ModuleType
 
 LIMIT_S = 120.0
@@ -73,27 +74,22 @@ def sign_in_link(settings: ModuleType) -> str:
     import django
 
     django.setup()
-    from datetime import timedelta
-
     from django.db import connection
     from django.utils import timezone
 
-    from runs.models.accounts import SignInLink, User, hash_secret, new_secret
+    from runs.actions.accounts import make_sign_in_link, sign_in_address
+    from runs.models import User
 
     user = (
         User.objects.filter(email=settings.RUNSITE_ADMIN_EMAIL.lower(), is_active=True).first()
         or User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
     )
     if user is None:
-        return f"{settings.RUNSITE_PUBLIC_URL}/sign-in"
-    secret = new_secret("link_")
-    SignInLink.objects.create(
-        user=user,
-        hashed=hash_secret(secret),
-        expires_at=timezone.now() + timedelta(hours=LINK_HOURS),
-    )
+        return f"{settings.RUNSITE_PUBLIC_URL}/sign-in/"
+    lifetime = timedelta(hours=LINK_HOURS)
+    secret = make_sign_in_link(user=user, lifetime=lifetime, now=timezone.now())
     connection.close()
-    return f"{settings.RUNSITE_PUBLIC_URL}/sign-in/{secret}"
+    return sign_in_address(secret)
 
 
 def _ready(host: str, port: int) -> tuple[bool, str]:

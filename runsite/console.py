@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -81,10 +82,16 @@ def worker() -> NoReturn:
 
 def schedule() -> None:
     """Run the scheduler in this process until SIGTERM or Ctrl-C."""
-    _prepare_alone()
-    from runs.supervision import scheduler
+    settings = _prepare_alone()
+    from runs.supervision.scheduler import Scheduler
 
-    scheduler.run()
+    loop = Scheduler(name=f"scheduler {settings.RUNSITE_WORKER_NAME}", boot_id=secrets.token_hex(8))
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    loop.start()
+    over.wait()
+    loop.stop()
 
 
 def web_words() -> list[str]:
@@ -104,7 +111,7 @@ def web_words() -> list[str]:
 def worker_words() -> list[str]:
     """The command line of a worker."""
     settings = _settings()
-    queues = [f"runsite-{name}" for name in settings.RUNSITE_QUEUES] or ["runsite-all"]
+    queues = [f"runsite.{name}" for name in settings.RUNSITE_QUEUES] or ["runsite-all"]
     return [
         *(sys.executable, "-m", "celery", "--quiet", "--app", "runsite", "worker"),
         *("--pool", "threads", "--concurrency", str(settings.RUNSITE_SLOTS + SPARE_THREADS)),

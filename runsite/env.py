@@ -189,6 +189,15 @@ def size(name: str, default: int, *, minimum: int = 0) -> int:
     return number
 
 
+def inherited(names: tuple[str, ...], prefixes: tuple[str, ...]) -> dict[str, str]:
+    """Variables that are not ours but are handed on: those named, and those that begin so."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if value and (name in names or name.startswith(prefixes))
+    }
+
+
 def _check_range(name: str, number: float, minimum: float | None, maximum: float | None) -> None:
     if minimum is not None and number < minimum:
         raise SettingError(f"{name} is {number}; it must be at least {minimum}.")

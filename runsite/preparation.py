@@ -63,7 +63,7 @@ def call(name: str, **options: Any) -> None:
 
 def make_admin() -> list[str]:
     """Make the first administrator; the lines that show a password made here, once."""
-    from runs.models.accounts import User
+    from runs.models import User
 
     if User.objects.filter(is_superuser=True).exists():
         return []
@@ -135,7 +135,7 @@ def _read_stamp() -> int:
 def _first_time_stamp() -> int:
     """For a database server: 0 as long as nobody can sign in there, else -1 (always migrate)."""
     call("migrate", interactive=False, verbosity=0)
-    from runs.models.accounts import User
+    from runs.models import User
 
     return -1 if User.objects.exists() else 0
 

@@ -20,6 +20,22 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 MIB = 1 << 20
 GIB = 1 << 30
 
+
+def _release() -> str:
+    """The version, as the changelog names its newest release."""
+    try:
+        lines = (BASE_DIR / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        lines = []
+    for line in lines:
+        word = line.removeprefix("## ").lstrip("[v")
+        if line.startswith("## ") and word[:1].isdecimal():
+            return word.split()[0].rstrip("]")
+    return "0"
+
+
+RUNSITE_RELEASE = _release()
+
 # --- Where things are -------------------------------------------------------------------------
 
 RUNSITE_DATA_DIR = env.folder("RUNSITE_DATA_DIR", BASE_DIR / "data")
@@ -124,6 +140,30 @@ RUNSITE_UNPACKED_LIMIT = env.size("RUNSITE_UNPACKED_LIMIT", 4 * GIB, minimum=102
 RUNSITE_UNPACKED_FILES = env.integer("RUNSITE_UNPACKED_FILES", 100_000, minimum=1)
 RUNSITE_FREE_SPACE = env.size("RUNSITE_FREE_SPACE", GIB)
 RUNSITE_BUILD_LIMIT_S: float = env.seconds("RUNSITE_BUILD_LIMIT_S", 900, minimum=1) or 900
+
+# --- Building environments --------------------------------------------------------------------
+
+
+def _installer_environment() -> dict[str, str]:
+    """Where the installer finds packages: its own variables, proxies and certificates, and what
+    is set for pip, in the installer's words. Nothing else of ours reaches a build."""
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    certificates = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    names = (*proxies, *(name.lower() for name in proxies), *certificates)
+    found = env.inherited(names, ("UV_",))
+    for pip, uv in (
+        ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
+        ("PIP_EXTRA_INDEX_URL", "UV_INDEX"),
+        ("PIP_FIND_LINKS", "UV_FIND_LINKS"),
+        ("PIP_CERT", "SSL_CERT_FILE"),
+    ):
+        value = env.given(pip)
+        if value:
+            found.setdefault(uv, value)
+    return found
+
+
+RUNSITE_INSTALLER_ENV = _installer_environment()
 
 # --- Secrets ----------------------------------------------------------------------------------
 

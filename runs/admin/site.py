@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.http import urlencode
-
-M = TypeVar("M", bound=Model)
 
 COUNTED = 10_001
 """Rows that are counted at most: beyond, a list says that there are more."""
@@ -62,19 +59,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg] # of any model
         return len(rows)
 
 
-class NewestChangeList(ChangeList):
-    """A list that is sorted by the primary key alone unless a column is chosen.
-
-    Django adds further columns for a total order; the key is one already.
-    """
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """The newest rows first."""
-        ordering = super().get_ordering(request, queryset)
-        return ["-pk"] if not ordering or set(ordering) == {"-pk"} else list(ordering)
-
-
-class Table(admin.ModelAdmin[M], Generic[M]):
+class Table(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run time
     """A table whose rows staff may change. No page of it makes a query per row."""
 
     paginator = BoundedPaginator
@@ -83,34 +68,39 @@ class Table(admin.ModelAdmin[M], Generic[M]):
     list_max_show_all = 0
     save_on_top = False
     view_on_site = False
+    show_facets = admin.ShowFacets.NEVER
+    large_values: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Our list."""
-        return NewestChangeList
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """The rows with what their texts need, without their large values."""
+        rows = super().get_queryset(request)
+        if isinstance(self.list_select_related, tuple) and self.list_select_related:
+            rows = rows.select_related(*self.list_select_related)
+        return rows.defer(*self.large_values) if self.large_values else rows
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Large values and secrets are on no page of the panel."""
+        return [*(super().get_exclude(request, obj) or ()), *self.large_values, *self.hidden]
 
     def get_ordering(self, request: HttpRequest) -> list[str]:
         """The newest rows first."""
         return ["-pk"]
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[M]) -> None:
-        """Delete one by one, so that what protects a row is asked for each."""
-        for row in queryset:
-            row.delete()
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never: deleting goes through the console, which cleans the store too."""
+        return False
 
 
-class ReadOnlyTable(Table[M]):
+class ReadOnlyTable(Table):
     """A table that the product alone writes: staff look."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never: the product makes these rows."""
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never: a change here would break rules that the product keeps."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """Never: deleting goes through the console, which cleans the store too."""
         return False
 
 

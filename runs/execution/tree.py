@@ -194,22 +194,21 @@ class Tree:
             proc = waiting.pop()
             if proc.pid in found or proc.pid == self._own_pid:
                 continue
-            found[proc.pid] = proc
+            found[proc.pid] = self.members[proc.key] = proc
             waiting += snapshot.by_parent.get(proc.pid, ())
             # A session is left only by opening another: all in it descend from its leader.
             if proc.session not in sessions and proc.session not in (0, self._own_session):
                 sessions.add(proc.session)
-                if self._owns_session(proc):
+                if self._owns_session(proc.session):
                     waiting += snapshot.by_session.get(proc.session, ())
-        for proc in found.values():
-            self.members[proc.key] = proc
         return [proc for proc in found.values() if proc.alive]
 
     def seeds(self, snapshot: Snapshot) -> list[Proc]:
         """Processes from which the others are found by descent."""
         return snapshot.by_mark.get(self.mark, [])
 
-    def _owns_session(self, proc: Proc) -> bool:
+    def _owns_session(self, session: int) -> bool:
+        """Whether all of a session in which a process of ours was found is ours."""
         return True
 
 
@@ -229,6 +228,10 @@ class Marked(Tree):
             if mark.startswith(self.mark)
             for proc in procs
         ]
+
+    def _owns_session(self, session: int) -> bool:
+        # Nobody saw how these were started: a marked process may live in the session of a shell.
+        return any(pid == session for pid, _start in self.members)
 
 
 def _read(path: str, limit: int) -> bytes | None:

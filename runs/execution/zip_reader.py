@@ -174,14 +174,12 @@ def _read_directory(file: BinaryIO, start: int, end: int, count: int) -> Iterato
         at += _CENTRAL.size + name_length + extra_length + comment_length
         if mark != b"PK\x01\x02" or at > end:
             raise ArchiveRefused(f"The directory of the zip archive is damaged. {_AGAIN}")
-        if name_length > _NAME_BYTES:
-            raise ArchiveRefused(
-                f"The zip archive has a name of {name_length} bytes. Shorten it and pack again."
-            )
         raw_name = _exactly(file, name_length)
         extra = dict(_extra_fields(_exactly(file, extra_length)))
         _exactly(file, comment_length)
         name = _decoded(raw_name, flags, extra.get(0x7075, b""))
+        if max(name_length, len(name)) > _NAME_BYTES:
+            raise refused(name, "has too long a name", f"Use {NAME_BYTES} bytes at most.")
         size, packed, offset = _wide(name, extra.get(0x0001, b""), size, packed, offset)
         mode = attributes >> 16
         yield _checked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 from runs.models.accounts import Account
@@ -49,9 +50,12 @@ class Lane(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["queue", "application", "environment"],
-                name="lane_once",
-                nulls_distinct=False,
+                fields=["queue", "application", "environment"], name="lane_once"
+            ),
+            models.UniqueConstraint(
+                fields=["queue", "application"],
+                condition=Q(environment__isnull=True),
+                name="lane_once_without_environment",
             ),
         ]
 

@@ -123,8 +123,11 @@ def nudge(queue: Queue, *, now: datetime | None = None) -> bool:
 
 
 def nudge_arrived(queue_name: str) -> None:
-    """Let the next nudge of this queue be sent; call it before looking for work."""
-    Queue.objects.filter(name=queue_name, nudged_at__isnull=False).update(nudged_at=None)
+    """Let the next nudge of this queue be sent; call it before looking for work. Never raises."""
+    try:
+        Queue.objects.filter(name=queue_name, nudged_at__isnull=False).update(nudged_at=None)
+    except DatabaseError:
+        logger.warning("Queue %s: the database failed.", queue_name, exc_info=True)
 
 
 def celery_queues(names: Iterable[str]) -> tuple[str, ...]:

@@ -12,12 +12,11 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models import Exists, F, OuterRef
-from django.utils import timezone
 
 from runs.domain.status import WORDS, EndReason, Status
-from runs.models import Attempt, EnvironmentBuild, Run, Worker, WorkerBoot
+from runs.models import Attempt, EnvironmentBuild, Run, Worker
 from runs.queue.dispatch import nudge_after_commit
-from runs.queue.lease import BeatWatch
+from runs.queue.lease import BeatWatch, WorkerIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -97,13 +96,14 @@ def give_back(
 
 def _move_away(run: Run, now: datetime, why: EndReason, what: str) -> Status:
     made, most = run.attempt_number, run.max_attempts
+    changes: dict[str, Any]
     if run.cancel_requested_at is not None:
         text = f"{what} while the run was being canceled"
         changes = {"error": WORDS[EndReason.CANCELED], "detail": f"{text}."}
         after, reason = Status.CANCELED, EndReason.CANCELED
     elif made < most:
         text = f"{what}; given back for attempt {made + 1} of {most}"
-        changes = {**_FORGOTTEN, "warnings": []}
+        changes = dict(_FORGOTTEN)
         after, reason = Status.QUEUED, EndReason.NONE
     else:
         tried = "the run may not be repeated" if most == 1 else f"all {most} attempts are used"
@@ -128,21 +128,17 @@ def _close(attempt: Attempt, now: datetime, why: EndReason, what: str) -> None:
         setattr(attempt, name, value)
 
 
-def release_former_boots(name: str, boot_id: str, *, now: datetime | None = None) -> int:
+def release_former_boots(identity: WorkerIdentity, *, now: datetime) -> int:
     """Give back what former boots of this worker still hold; how many runs that were.
 
     For a worker that starts, before its first claim and after it has ended the processes that a
     former boot left: that boot cannot come back, so nothing waits for a lease to run out.
     """
-    now = now or timezone.now()
-    left = Attempt.objects.filter(worker_name=name, ended_at__isnull=True)
+    left = Attempt.objects.filter(worker_name=identity.name, ended_at__isnull=True)
     count = 0
-    for attempt in left.exclude(boot_id=boot_id).select_related("run"):
-        after = give_back(attempt.run, attempt, now, what=f"Worker {name} was restarted")
+    for attempt in left.exclude(boot_id=identity.boot_id).select_related("run"):
+        after = give_back(attempt.run, attempt, now, what=f"Worker {identity.name} was restarted")
         count += after is not None
-    WorkerBoot.objects.filter(worker__name=name, ended_at__isnull=True).exclude(
-        boot_id=boot_id
-    ).update(ended_at=now, how="did not say how it ended")
     return count
 
 

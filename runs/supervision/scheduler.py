@@ -27,8 +27,8 @@ class Scheduler:
     """Does the duties while it holds the lease of the loop, else watches whoever does.
 
     Any number may run: one acts. It shows life by a beat; when that has not changed for the whole
-    lease, by the monotonic clock of a stand-by, the stand-by takes over. `name` and `boot_id` say
-    who it is: a new boot takes over from a former one of the same name at once.
+    lease, by the monotonic clock of a stand-by, the stand-by takes over. `name` is kept over
+    restarts and `boot_id` is not: a new boot takes over from a former one at once.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = timezone.now,
     ) -> None:
-        self._prefix = f"{name}:"
-        self.holder = f"{name}:{boot_id}"
+        self._former = f"{name} ("
+        self.holder = f"{name} ({boot_id})"
         self._duties = all_duties(clock) if duties is None else tuple(duties)
         self._beat_s = settings.RUNSITE_HEARTBEAT_S if beat_s is None else beat_s
         self._clock = clock
@@ -113,9 +113,9 @@ class Scheduler:
             return
         lease, _ = LoopLease.objects.get_or_create(name=LEASE)
         silent = lease.holder in self._watch.saw({lease.holder: lease.beat})
-        former = self._first and lease.holder.startswith(self._prefix)
+        gone = self._first and lease.holder.startswith(self._former)
         self._first = False
-        if silent or former or not lease.holder:
+        if silent or gone or not lease.holder:
             taken = LoopLease.objects.filter(name=LEASE, holder=lease.holder, beat=lease.beat)
             if taken.update(holder=self.holder, beat=F("beat") + 1, seen_at=self._now()):
                 self._become(acting=True)

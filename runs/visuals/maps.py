@@ -58,15 +58,15 @@ def draw_map(
     _name(page, f"m{number}")
     if tile_url:
         check_tile_url(tile_url)
-        words = "runsiteMap.attribution()" if tile_attribution else "''"
-        tiles = folium.TileLayer(tile_url, attr=JsCode(words), control=False)
+        words: Any = JsCode("runsiteMap.attribution()" if tile_attribution else "''")
+        tiles = folium.TileLayer(tile_url, attr=words, control=False)
         _name(tiles, f"m{number}tiles").add_to(page)
     clustered = data.points > CLUSTER_ABOVE
     for position in range(len(data.layers)):
         key = f"m{number}l{position}"
         # The name is a key: the page's script puts the real one, escaped, into the control.
         group = (
-            MarkerCluster(
+            MarkerCluster(  # type: ignore[no-untyped-call]  # Folium leaves it untyped
                 name=key,
                 icon_create_function=f"runsiteMap.cluster({number}, {position})",
                 maxClusterRadius=64,
@@ -91,7 +91,7 @@ def draw_map(
     control = folium.LayerControl(collapsed=len(data.layers) > 8)
     _name(control, f"m{number}control").add_to(page)
     page.fit_bounds([[south, west], [north, east]], padding=(28, 28), max_zoom=16)
-    figure = page.get_root()
+    figure: Any = page.get_root()  # Any: typed as an element, though a map's root is a figure.
     figure.render()
     return MapMarkup(html=figure.html.render().strip(), script=_dense(figure.script.render()))
 
@@ -126,7 +126,7 @@ def _features_of_page() -> Any:  # Any: the class exists only once Folium is loa
         )
 
         def __init__(self, map_number: int, layer: int) -> None:
-            super().__init__()
+            super().__init__()  # type: ignore[no-untyped-call]  # branca leaves it untyped
             self._name = "FeaturesOfPage"
             self.map = int(map_number)
             self.at = int(layer)

@@ -53,6 +53,7 @@ _SCOPES = (
     "world",
 )
 _GEO_TRACES = frozenset(("scattergeo", "choropleth"))
+_STREET_TRACES = frozenset(("scattermap", "densitymap", "choroplethmap"))
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+", re.ASCII)
 
 
@@ -122,8 +123,8 @@ def page_policy(
     """The `Content-Security-Policy` of a figure page that is served from `origin`.
 
     `origin` is scheme and host of the console as the browser sees it: a sandboxed page has an
-    opaque origin, which `'self'` never matches. `script_hashes` are those of the page, `static_path`
-    is the beginning of every static address. Raises `ValueError` for an origin that is none.
+    opaque origin, which `'self'` never matches. `script_hashes` are those of the page,
+    `static_path` is how static addresses begin. Raises `ValueError` for an origin that is none.
     """
     if not _ORIGIN.fullmatch(origin):
         raise ValueError(f"{origin!r} is not an origin such as https://console.example.")
@@ -177,6 +178,7 @@ def _plotly_parts(figures: Sequence[object]) -> _Parts:
     sections: list[str] = []
     drawn: list[object] = []
     outlines: set[str] = set()
+    streets = False
     for number, value in enumerate(figures):
         figure = _parsed(value)
         if not isinstance(figure, Mapping) or not isinstance(figure.get("data"), list):
@@ -188,12 +190,14 @@ def _plotly_parts(figures: Sequence[object]) -> _Parts:
         sections.append(_place(number))
         drawn.append(_without_outside_images(figure))
         outlines |= _outlines(figure)
+        streets = streets or _has_streets(figure)
     return _Parts(
         sections,
         {"figures": drawn},
         (),
         (
             *(f"{PLOTLY_OUTLINES}{name}.js" for name in sorted(outlines)),
+            *(("js/frames/workers.js",) if streets else ()),
             PLOTLY_SCRIPT,
             "js/frames/frame.js",
             "js/frames/plotly.js",
@@ -331,6 +335,14 @@ def _without_outside_images(figure: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(image, Mapping) and str(image.get("source", "")).startswith("data:image/")
     ]
     return {**figure, "layout": {**layout, "images": kept}}
+
+
+def _has_streets(figure: Mapping[str, Any]) -> bool:
+    """True when a trace lies on a map of tiles, which Plotly prepares in a worker."""
+    return any(
+        isinstance(trace, Mapping) and str(trace.get("type")).removesuffix("box") in _STREET_TRACES
+        for trace in figure["data"]
+    )
 
 
 def _outlines(figure: Mapping[str, Any]) -> set[str]:

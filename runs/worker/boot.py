@@ -140,7 +140,7 @@ class Engine:
         self._builder.start()
         self._upkeep.start()
         if settings.RUNSITE_WORKER_SCHEDULES:
-            self._scheduler = Scheduler(holder=f"worker {self.name} ({self.boot_id})")
+            self._scheduler = Scheduler(f"worker {self.name}", self.boot_id)
             self._scheduler.start()
         slots.start()
         slots.wake()

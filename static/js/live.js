@@ -38,8 +38,11 @@
 
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     const focusPath = focused && pathTo(old, focused);
-    const typed = focused?.matches("input:not([type=checkbox], [type=radio], [type=file]), textarea") ? focused : null;
-    const selection = typed && [typed.value, typed.selectionStart, typed.selectionEnd];
+    const TYPED = "input:not([type=checkbox], [type=radio], [type=file], [type=hidden]), textarea";
+    const selection = focused?.matches(TYPED) && [focused.selectionStart, focused.selectionEnd];
+    const typed = [...old.querySelectorAll(TYPED)]
+      .filter((field) => field.value !== field.defaultValue)
+      .map((field) => [pathTo(old, field), field.value]);
     const details = [...old.querySelectorAll("details")].map((one) => [pathTo(old, one), one.open]);
     const checked = [...old.querySelectorAll("input[type=checkbox][name]:checked")].map((box) => [box.name, box.value]);
     const scrolled = [old, ...old.querySelectorAll("*")]
@@ -56,15 +59,16 @@
       const box = fresh.querySelector(`input[type=checkbox][name="${CSS.escape(name)}"][value="${CSS.escape(value)}"]`);
       if (box) box.checked = true;
     }
+    for (const [path, value] of typed) {
+      const field = find(path);
+      if (field && "value" in field) field.value = value;
+    }
     refresh(fresh);
     for (const [path, top, left] of scrolled) find(path)?.scrollTo({ top, left, behavior: "instant" });
     const target = focusPath && find(focusPath);
     if (target) {
       target.focus({ preventScroll: true });
-      if (selection && "value" in target) {
-        target.value = selection[0];
-        if (selection[1] !== null) target.setSelectionRange?.(selection[1], selection[2]);
-      }
+      if (selection && selection[0] !== null) target.setSelectionRange?.(...selection);
     }
     tell("part", { id, element: fresh });
   };

@@ -19,9 +19,12 @@
     let gap = false;
 
     const atEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < NEAR_PX;
+    let placed = 0; // where we left the window: a reader who is above it has moved it
     const toEnd = () => {
       view.scrollTop = view.scrollHeight;
+      placed = view.scrollTop;
     };
+    const readerMoved = () => view.scrollTop < placed - 2;
 
     const say = () => {
       followButton?.setAttribute("aria-pressed", String(following));
@@ -69,6 +72,8 @@
       if (cut) fragment.prepend(cutMark("The log moved on faster than this page shows it: lines are left out here. The download has them."));
       if (fragment.children.length === 0) return;
       lines.querySelector(".log-empty")?.remove();
+      // The reader's move may not have been told yet when lines come fast: look before moving the window.
+      if (following && readerMoved()) following = false;
       if (following) {
         lines.append(fragment);
         trim();
@@ -98,9 +103,13 @@
       if (followButton) followButton.hidden = true;
     });
 
+    let top = view.scrollTop;
     view.addEventListener("scroll", () => {
-      if (following && !atEnd()) follow(false);
-      else if (!following && atEnd() && followButton && !followButton.hidden && followButton.dataset.held === undefined) follow(true);
+      const down = view.scrollTop > top;
+      top = view.scrollTop;
+      const mayFollow = followButton && !followButton.hidden && followButton.dataset.held === undefined;
+      if (following && readerMoved()) follow(false);
+      else if (!following && down && atEnd() && mayFollow) follow(true);
     });
     // Held by the button: reaching the end does not start it again, as the reader said so.
     followButton?.addEventListener("click", () => {

@@ -27,12 +27,11 @@
     }
     main.replaceWith(fresh);
     refresh(fresh);
-    const wrong = fresh.querySelector("[aria-invalid=true], .errorlist, .notice[data-level=danger]");
-    if (wrong?.matches("input, select, textarea")) wrong.focus();
-    else {
-      fresh.focus({ preventScroll: true });
-      (wrong ?? fresh).scrollIntoView({ block: "center" });
-    }
+    const field = fresh.querySelector(":is(input, select, textarea)[aria-invalid=true]");
+    const wrong = field ?? fresh.querySelector(".errorlist, .notice[data-level=danger]") ?? fresh;
+    wrong.closest("details")?.setAttribute("open", "");
+    (field ?? fresh).focus({ preventScroll: true });
+    wrong.scrollIntoView({ block: wrong === fresh ? "start" : "center" });
     return true;
   };
 

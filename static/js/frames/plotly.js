@@ -15,26 +15,7 @@
     "scrollZoom", "showAxisDragHandles", "showAxisRangeEntryBoxes", "showTips", "staticPlot",
     "toImageButtonOptions",
   ];
-  const MAPBOX = { scattermapbox: "scattermap", densitymapbox: "densitymap" };
-  MAPBOX.choroplethmapbox = "choroplethmap";
-
-  // Maps of streets do their work in a worker, and both sides drop messages whose origin is not
-  // their own. In a sandbox the two read different ones: the page its host's, the worker "null".
-  if (window.origin === "null" && window.Worker) {
-    window.Worker = class extends Worker {
-      constructor(...given) {
-        super(...given);
-        this.addEventListener("message", ({ data: message }) => {
-          if (message && message.origin) message.origin = location.origin;
-        });
-      }
-
-      postMessage(message, ...rest) {
-        const renamed = message && message.origin ? { ...message, origin: "null" } : message;
-        super.postMessage(renamed, ...rest);
-      }
-    };
-  }
+  const STREETS = ["scattermap", "densitymap", "choroplethmap"];
 
   const template = (dark, filled) => {
     const text = dark ? "#c9d1d9" : "#3b4350";
@@ -114,8 +95,10 @@
   const prepared = (figure) => {
     const layout = isObject(figure.layout) ? { ...figure.layout } : {};
     const traces = figure.data.filter(isObject).map((trace) => {
-      if (!MAPBOX[trace.type]) return trace;
-      const moved = { ...trace, type: MAPBOX[trace.type] };
+      // Plotly 4 dropped the older names of these traces.
+      const old = String(trace.type).match(/^(.*map)box$/);
+      if (!old || !STREETS.includes(old[1])) return trace;
+      const moved = { ...trace, type: old[1] };
       if (typeof moved.subplot === "string") moved.subplot = moved.subplot.replace("mapbox", "map");
       return moved;
     });
@@ -137,7 +120,7 @@
       const told = ["tickmode", "tickvals", "dtick"].some((name) => axis[name] !== undefined);
       layout[key] = told ? axis : { showgrid: false, ...axis, tickmode: "auto" };
     }
-    const street = traces.some((trace) => /map$/.test(trace.type || "") && trace.type !== "heatmap");
+    const street = traces.some((trace) => STREETS.includes(trace.type));
     for (const key of Object.keys(layout)) {
       if (!/^map\d*$/.test(key) || !isObject(layout[key])) continue;
       layout[key] = { ...layout[key], style: plainStyle(dark) };

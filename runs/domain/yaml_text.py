@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import yaml
@@ -193,7 +193,7 @@ def _check_events(events: Iterator[Event], filename: str) -> None:
                 raise _refused(
                     event,
                     filename,
-                    f"`*{_short(event.anchor)}` stands for itself or for nothing",
+                    f"`*{shortened(event.anchor)}` stands for itself or for nothing",
                     "Put an anchor of this name before it, or write the value out.",
                 )
             total += sizes[event.anchor]
@@ -225,7 +225,7 @@ def _syntax_problem(error: yaml.YAMLError, filename: str) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
     words = getattr(error, "problem", None) or "this is not YAML"
-    words = _short(str(words).replace("\t", "\\t").replace("'\\t'", "a tab"), 200)
+    words = shortened(str(words).replace("\t", "\\t").replace("'\\t'", "a tab"), 200)
     remedy = "Check the indentation, colons, quotes and brackets of this line and the one before."
     if "\\t" in words or "a tab" in words or "character that cannot start any token" in words:
         remedy = (
@@ -238,196 +238,9 @@ def _syntax_problem(error: yaml.YAMLError, filename: str) -> Problem:
     return Problem(line, column, "", f"not valid YAML: {words}{place}", remedy, filename)
 
 
-class Reader:
-    """One mapping of a document, read key by key; what is wrong goes to `problems`.
-
-    Each `take_…` answers the value or the default: absent and null are the same. After the last
-    one, `finish` warns about the keys that nobody asked for.
-    """
-
-    def __init__(self, node: MappingNode | None, path: str, problems: Problems) -> None:
-        self.node = node
-        self.path = path
-        self.problems = problems
-        self._values: dict[str, Node] = {}
-        self._keys: dict[str, Node] = {}
-        self._asked: list[str] = []
-        if node is not None:
-            self._collect(node)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._values and not is_null(self._values[key])
-
-    def path_of(self, key: str) -> str:
-        """The dotted path of `key`."""
-        return f"{self.path}.{key}" if self.path else key
-
-    def node_of(self, key: str) -> Node | None:
-        """The value's node, else the key's mapping: where to point at."""
-        return self._values.get(key, self.node)
-
-    def take(self, *names: str) -> Node | None:
-        """The node of the first of `names` (spellings of one key) that is there and not null."""
-        self._asked.extend(names)
-        present = [name for name in names if name in self]
-        if len(present) > 1:
-            self.problems.warn(
-                self._keys[present[1]],
-                self.path_of(present[1]),
-                f"`{present[0]}` and `{present[1]}` are the same key; the second is ignored",
-                "Keep one of them.",
-            )
-        return self._values[present[0]] if present else None
-
-    def take_text(self, *names: str, default: str = "") -> str:
-        """A string; numbers and the like are taken as they are written."""
-        node = self.take(*names)
-        if node is None:
-            return default
-        if isinstance(node, ScalarNode):
-            return str(node.value)
-        self._mistyped(node, names[0], "a text")
-        return default
-
-    def take_choice(self, *names: str, choices: Iterable[str], default: str) -> str:
-        """One of `choices`; something else is an error with a hint."""
-        choices = tuple(choices)
-        node = self.take(*names)
-        if node is None:
-            return default
-        value = node.value if isinstance(node, ScalarNode) else None
-        if value in choices:
-            return str(value)
-        shown = f"`{_short(value)}`" if isinstance(value, str) else f"{kind_of(node)}"
-        self.problems.error(
-            node,
-            self.path_of(names[0]),
-            f"`{self.path_of(names[0])}` cannot be {shown}",
-            did_you_mean(value, choices) + f"Use one of {_list(choices)}.",
-        )
-        return default
-
-    def take_bool(self, *names: str, default: bool) -> bool:
-        """True or false, as YAML spells them."""
-        node = self.take(*names)
-        if node is None:
-            return default
-        value = plain_value(node)
-        if isinstance(value, bool):
-            return value
-        self._mistyped(node, names[0], "`true` or `false`")
-        return default
-
-    def take_number(self, *names: str) -> int | float | None:
-        """A finite number."""
-        node = self.take(*names)
-        if node is None:
-            return None
-        value = plain_value(node)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return value
-        self._mistyped(node, names[0], "a number")
-        return None
-
-    def take_texts(self, *names: str) -> tuple[str, ...] | None:
-        """A list of strings; None when the key is absent or no list."""
-        node = self.take(*names)
-        if node is None:
-            return None
-        if not isinstance(node, SequenceNode):
-            self._mistyped(node, names[0], "a list of texts, one per line, each after `- `")
-            return None
-        texts = []
-        for item in node.value:
-            if isinstance(item, ScalarNode) and item.tag == _STR:
-                texts.append(str(item.value))
-            else:
-                self.problems.error(
-                    item,
-                    self.path_of(names[0]),
-                    f"`{self.path_of(names[0])}` holds {kind_of(item)} where a text belongs",
-                    'Put it in quotes: `- "…"`.',
-                )
-        return tuple(texts)
-
-    def take_mapping(self, *names: str) -> Reader:
-        """A nested mapping; an empty one when it is absent or something else."""
-        node = self.take(*names)
-        if node is not None and not isinstance(node, MappingNode):
-            self._mistyped(node, names[0], "a block of keys")
-            node = None
-        return Reader(node, self.path_of(names[0]), self.problems)
-
-    def items(self) -> Iterator[tuple[str, Node]]:
-        """Every key with its node, as given; they all count as asked for."""
-        self._asked.extend(self._values)
-        yield from self._values.items()
-
-    def finish(self, elsewhere: Mapping[str, str] | None = None, hint: str = "") -> None:
-        """Warn about each key nobody asked for; `elsewhere` knows where such keys belong."""
-        known = set(self._asked)
-        for key, node in self._keys.items():
-            if key in known:
-                continue
-            where = (elsewhere or {}).get(key)
-            if where:
-                remedy = f"It belongs to `{where}`; move it there."
-            else:
-                remedy = did_you_mean(key, known) + (hint or "Remove it, or correct its name.")
-            self.problems.warn(
-                node,
-                self.path_of(key),
-                f"the key `{_short(self.path_of(key))}` is unknown and has no effect",
-                remedy,
-            )
-            if len(self.problems.warnings) >= MOST_PROBLEMS:
-                return
-
-    def _mistyped(self, node: Node, name: str, wanted: str) -> None:
-        path = self.path_of(name)
-        self.problems.error(
-            node, path, f"`{path}` is {kind_of(node)}, but must be {wanted}", "Correct the value."
-        )
-
-    def _collect(self, node: MappingNode) -> None:
-        merged: list[MappingNode] = []
-        for key, value in node.value:
-            if key.tag == _MERGE and isinstance(key, ScalarNode):
-                merged.extend(self._merge_sources(value))
-                continue
-            if not isinstance(key, ScalarNode):
-                self.problems.error(
-                    key,
-                    self.path,
-                    f"a key is {kind_of(key)}, but must be a text",
-                    "Put text with braces or brackets in quotes.",
-                )
-                continue
-            name = str(key.value)
-            if name in self._keys:
-                first = position(self._keys[name])[0]
-                self.problems.error(
-                    key,
-                    self.path_of(name),
-                    f"the key `{_short(self.path_of(name))}` is given twice, first in line {first}",
-                    "Keep one of them.",
-                )
-                continue
-            self._keys[name], self._values[name] = key, value
-        for source in merged:
-            reader = Reader(source, self.path, self.problems)
-            for name, key in reader._keys.items():
-                if name not in self._keys:
-                    self._keys[name], self._values[name] = key, reader._values[name]
-
-    def _merge_sources(self, node: Node) -> list[MappingNode]:
-        nodes = node.value if isinstance(node, SequenceNode) else [node]
-        sources = [source for source in nodes if isinstance(source, MappingNode)]
-        if len(sources) != len(nodes):
-            self.problems.error(
-                node, self.path, "`<<` takes a block of keys or a list of them", "Correct the value."
-            )
-        return sources
+def is_merge_key(node: Node) -> bool:
+    """Whether the node is the key `<<`, which takes in other mappings."""
+    return isinstance(node, ScalarNode) and node.tag == _MERGE
 
 
 def is_null(node: Node) -> bool:
@@ -448,11 +261,11 @@ def kind_of(node: Node) -> str:
         return "a list"
     words = {
         _NULL: "nothing",
-        _BOOL: f"the truth value `{_short(node.value)}`",
-        _INT: f"the number `{_short(node.value)}`",
-        _FLOAT: f"the number `{_short(node.value)}`",
+        _BOOL: f"the truth value `{shortened(node.value)}`",
+        _INT: f"the number `{shortened(node.value)}`",
+        _FLOAT: f"the number `{shortened(node.value)}`",
     }
-    return words.get(node.tag, f"the text `{_short(node.value)}`")
+    return words.get(node.tag, f"the text `{shortened(node.value)}`")
 
 
 def plain_value(node: Node) -> object:
@@ -461,14 +274,14 @@ def plain_value(node: Node) -> object:
         return {
             str(key.value): plain_value(value)
             for key, value in node.value
-            if isinstance(key, ScalarNode) and key.tag != _MERGE
+            if isinstance(key, ScalarNode) and not is_merge_key(key)
         }
     if isinstance(node, SequenceNode):
         return [plain_value(item) for item in node.value]
     return _scalar_value(node)
 
 
-def _scalar_value(node: Node) -> bool | int | float | str | None:
+def _scalar_value(node: ScalarNode) -> bool | int | float | str | None:
     constructor = SafeConstructor()
     try:
         if node.tag == _NULL:
@@ -496,7 +309,7 @@ def check_tags(root: Node, problems: Problems) -> None:
         seen.add(id(node))
         if node.tag not in _KNOWN_TAGS:
             problems.error(
-                node, "", f"the tag `{_short(node.tag)}` is not supported", "Remove the tag."
+                node, "", f"the tag `{shortened(node.tag)}` is not supported", "Remove the tag."
             )
         if isinstance(node, SequenceNode):
             waiting.extend(node.value)
@@ -513,11 +326,12 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"Did you mean `{close[0]}`? " if close else ""
 
 
-def _short(text: object, length: int = 80) -> str:
+def shortened(text: object, length: int = 80) -> str:
+    """`text` on one line of at most `length` characters."""
     shown = str(text).replace("\n", " ")
     return shown if len(shown) <= length else shown[: length - 1] + "…"
 
 
-def _list(words: Iterable[str]) -> str:
+def listed(words: Iterable[str]) -> str:
+    """The words in backticks, with commas."""
     return ", ".join(f"`{word}`" for word in words)
-

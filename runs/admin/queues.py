@@ -1,0 +1,33 @@
+"""Queues and lanes."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from runs.admin.site import ReadOnlyTable, Table, site
+from runs.models import Lane, Queue
+
+
+@admin.register(Queue, site=site)
+class QueueTable(Table):
+    """The limit may be changed; pausing is on the queue's page, which says who did it."""
+
+    list_display = ("name", "account", "running_limit", "paused_at", "paused_by")
+    list_select_related = ("account",)
+    search_fields = ("name", "account__slug")
+    fields = ("account", "name", "running_limit", "paused_at", "paused_by", "created_at")
+    readonly_fields = ("account", "name", "paused_at", "paused_by", "created_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Queues come with the first run of their execution class."""
+        return False
+
+
+@admin.register(Lane, site=site)
+class LaneTable(ReadOnlyTable):
+    """Groups of runs that wait for the same things."""
+
+    list_display = ("queue", "application", "environment")
+    list_select_related = ("queue", "application", "environment")
+    search_fields = ("queue__name", "application__application_id", "environment__key")

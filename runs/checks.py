@@ -1,0 +1,90 @@
+"""System checks: settings that are possible and yet not what one wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@register(Tags.security)
+def check_secret_key(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W001: a key of this process alone."""
+    if not settings.RUNSITE_SECRET_KEY_IS_TEMPORARY:
+        return []
+    return [
+        Warning(
+            "No secret key is kept: sessions of this process are unknown to every other.",
+            hint="Set RUNSITE_SECRET_KEY, or start once with ./script/server, which makes one.",
+            id="runs.W001",
+        )
+    ]
+
+
+@register(Tags.security)
+def check_public_address(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W002: passwords would travel in the clear; W003: links would lead to the wrong place."""
+    public = urlsplit(settings.RUNSITE_PUBLIC_URL)
+    found: list[CheckMessage] = []
+    if public.scheme == "http" and public.hostname not in _LOOPBACK:
+        found.append(
+            Warning(
+                "The public address is http://: passwords and keys travel in the clear.",
+                hint="Put a proxy with TLS in front and set RUNSITE_PUBLIC_URL to https://…",
+                id="runs.W002",
+            )
+        )
+    if settings.RUNSITE_HOST not in _LOOPBACK and public.hostname in _LOOPBACK:
+        found.append(
+            Warning(
+                f"The console listens on {settings.RUNSITE_HOST}, but its links lead to "
+                f"{public.hostname}, which only works on this machine.",
+                hint="Set RUNSITE_PUBLIC_URL to the address that people open.",
+                id="runs.W003",
+            )
+        )
+    return found
+
+
+@register(Tags.security)
+def check_debug(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """E001: error pages with all settings, for everybody on the network."""
+    if settings.DEBUG and settings.RUNSITE_HOST not in _LOOPBACK:
+        return [
+            Error(
+                "RUNSITE_DEBUG is on while the console listens beyond this machine.",
+                hint="Unset RUNSITE_DEBUG, or set RUNSITE_HOST to 127.0.0.1.",
+                id="runs.E001",
+            )
+        ]
+    return []
+
+
+@register(Tags.security)
+def check_proxies(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W004: behind a proxy every browser would have the proxy's address."""
+    public = urlsplit(settings.RUNSITE_PUBLIC_URL)
+    if public.scheme == "https" and not settings.RUNSITE_TRUSTED_PROXIES:
+        return [
+            Warning(
+                "The public address is https://, and no proxy is trusted: everybody seems to "
+                "come from the proxy, so failed sign-ins of one slow down all.",
+                hint="Set RUNSITE_TRUSTED_PROXIES to the proxy's address or network.",
+                id="runs.W004",
+            )
+        ]
+    return []

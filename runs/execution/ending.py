@@ -1,0 +1,177 @@
+"""Ends every process of a run, however it hides; the standard library only, as in `tree`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from runs.execution.tree import Proc, command_line, read_process, still_runs
+
+_STOP_ROUNDS = 20
+_LISTED = 200
+
+
+class Victim(NamedTuple):
+    """A process that was told to end."""
+
+    proc: Proc
+    command: str
+    signal: str
+    """"SIGTERM" or "SIGKILL": the last one it was sent."""
+
+
+class Ending:
+    """What ending a set of processes came to."""
+
+    def __init__(self) -> None:
+        self.victims: dict[tuple[int, int], Victim] = {}
+        self.unlisted = 0
+        """Processes ended beyond those listed, as a fork bomb has thousands."""
+        self.refused: dict[tuple[int, int], Victim] = {}
+        """Processes that the system did not let us signal."""
+
+    def note(self, proc: Proc, name: str) -> None:
+        """Remember that `proc` was sent the signal `name`."""
+        before = self.victims.get(proc.key)
+        if before is None and len(self.victims) >= _LISTED:
+            self.unlisted += 1
+            return
+        command = before.command if before else command_line(proc.pid)
+        self.victims[proc.key] = Victim(proc, command, name)
+
+
+def end_processes(
+    find: Callable[[], list[Proc]],
+    *,
+    grace_s: float,
+    tick: Callable[[], None] = lambda: None,
+    hurry: Callable[[], bool] = lambda: False,
+    give_up_s: float | None = None,
+) -> Ending:
+    """End all that `find` returns: SIGTERM, up to `grace_s` seconds, then SIGKILL until none is left.
+
+    `find` reads the living processes afresh at each call. `tick` is called at least five times a
+    second; `hurry` answers whether to skip what remains of the grace period. Returns when nothing
+    is left but what the system forbids to signal, or after `give_up_s` seconds of killing.
+    """
+    ending = Ending()
+    if grace_s > 0 and not hurry():
+        asked = find()
+        for proc in asked:
+            ending.note(proc, "SIGTERM")
+            _send(proc, signal.SIGTERM, ending)
+            _send(proc, signal.SIGCONT, ending)  # a stopped process hears nothing else
+        _wait_for(find, asked, grace_s, tick, hurry)
+    _kill(find, ending, tick, give_up_s)
+    return ending
+
+
+def _wait_for(
+    find: Callable[[], list[Proc]],
+    asked: list[Proc],
+    grace_s: float,
+    tick: Callable[[], None],
+    hurry: Callable[[], bool],
+) -> None:
+    """Return when none is left or the grace period is over."""
+    until = time.monotonic() + grace_s
+    pause = 0.005
+    watched = asked
+    while watched:
+        watched = [proc for proc in watched if still_runs(proc)] or find()
+        left = until - time.monotonic()
+        if not watched or left <= 0 or hurry():
+            return
+        tick()
+        time.sleep(min(pause, left))
+        pause = min(0.1, pause * 1.5)
+
+
+def _kill(
+    find: Callable[[], list[Proc]],
+    ending: Ending,
+    tick: Callable[[], None],
+    give_up_s: float | None,
+) -> None:
+    started = time.monotonic()
+    while True:
+        living = [proc for proc in find() if proc.key not in ending.refused]
+        if not living:
+            return
+        if give_up_s is not None and time.monotonic() - started > give_up_s:
+            return
+        if len(living) > 1:
+            living = _freeze(find, living, ending)
+        for proc in living:
+            ending.note(proc, "SIGKILL")
+        for group in _groups(living):
+            _send_group(group, signal.SIGKILL)
+        for proc in living:
+            _send(proc, signal.SIGKILL, ending)
+        until = time.monotonic() + 0.2
+        pause = 0.001
+        while time.monotonic() < until and any(still_runs(proc) for proc in living):
+            time.sleep(pause)
+            pause = min(0.02, pause * 1.5)
+        tick()
+
+
+def _freeze(find: Callable[[], list[Proc]], living: list[Proc], ending: Ending) -> list[Proc]:
+    """Stop all first: a process that forks faster than it is killed would never be caught."""
+    stopped: dict[tuple[int, int], Proc] = {}
+    for _round in range(_STOP_ROUNDS):
+        fresh = [proc for proc in living if proc.key not in stopped]
+        if not fresh:
+            break
+        for group in _groups(fresh):
+            _send_group(group, signal.SIGSTOP)
+        for proc in fresh:
+            _send(proc, signal.SIGSTOP, ending)
+            stopped[proc.key] = proc
+        living = find()
+    return [proc for proc in living if proc.key not in ending.refused]
+
+
+def _groups(procs: list[Proc]) -> set[int]:
+    """The process groups that `procs` lead.
+
+    A group whose leader has gone is not signalled: its number could belong to another one by now.
+    """
+    own = os.getpgid(0)
+    return {proc.group for proc in procs if proc.group == proc.pid and proc.group != own}
+
+
+def _send_group(group: int, number: signal.Signals) -> None:
+    # A signal to a group reaches children that are being forked at this moment as well.
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _send(proc: Proc, number: signal.Signals, ending: Ending) -> None:
+    """Signal this very process; a later one with the same number is never hit."""
+    try:
+        handle = os.pidfd_open(proc.pid)
+    except ProcessLookupError:
+        return
+    except OSError:
+        handle = -1  # a system without pidfd: check and signal one after the other
+    try:
+        now = read_process(proc.pid)
+        if now is None or now.start != proc.start:
+            return
+        if handle >= 0:
+            signal.pidfd_send_signal(handle, number)
+        else:
+            os.kill(proc.pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        ending.refused[proc.key] = Victim(proc, command_line(proc.pid), number.name)
+    finally:
+        if handle >= 0:
+            os.close(handle)

@@ -1,0 +1,105 @@
+"""The rules of the house that can be looked at: floors, access, first lines."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from runs.domain.roles import PERMISSIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted(
+    path
+    for room in ("runs", "runsite", "bench", "tests")
+    for path in (ROOT / room).rglob("*.py")
+    if "migrations" not in path.parts or path.name == "__init__.py"
+)
+
+
+def patterns(resolver: URLResolver, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every address with its view."""
+    for entry in resolver.url_patterns:
+        address = before + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from patterns(entry, address)
+        elif isinstance(entry, URLPattern):
+            yield address, entry.callback
+
+
+ADDRESSES = [
+    (address, view)
+    for address, view in patterns(get_resolver())
+    # Of the panel, see test_the_admin_panel_lets_nobody_in; of the API, its own tests: a key.
+    if not address.startswith(("admin/", "v1/"))
+]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_no_import_breaks_the_floors():
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("address", "view"), ADDRESSES, ids=[each[0] for each in ADDRESSES])
+def test_every_view_has_an_access_rule(address: str, view: Any):
+    rule = getattr(view, "access", None)
+    assert rule is not None, f"{address}: put @public, @signed_in or @member(…) on the view"
+    assert rule in {"public", "signed in", *PERMISSIONS}, f"{address}: unknown permission {rule!r}"
+
+
+def test_there_are_addresses_to_look_at():
+    assert len(ADDRESSES) >= 12
+
+
+def test_no_address_leads_to_a_page_that_is_not_written():
+    unwritten = [address for address, view in ADDRESSES if view.__name__ == "page_to_come"]
+    written = {address for address, view in ADDRESSES if view.__name__ != "page_to_come"}
+    assert [address for address in unwritten if address not in written] == []
+
+
+@pytest.mark.django_db
+def test_the_admin_panel_lets_nobody_in(client):
+    from django.urls import reverse
+
+    from runs.admin.site import site
+    from tests.factories import make_account, make_member
+
+    addresses = ["/admin/"] + [
+        reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        for model in site._registry
+    ]
+    for address in addresses:
+        assert client.get(address).status_code == 302, address
+    client.force_login(make_member(make_account(), "admin"))
+    for address in addresses:
+        assert client.get(address, follow=True).status_code == 403, address
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_says_in_its_first_line_what_it_is_for(path: Path):
+    source = path.read_text(encoding="utf-8")
+    first = source.lstrip().split("\n", 1)[0].removeprefix("#!/usr/bin/env python3")
+    text = ast.get_docstring(ast.parse(source)) or ""
+    assert text.strip(), f"{name_of(path)} has no docstring"
+    assert first == "" or first.startswith('"""'), f"{name_of(path)} begins with something else"
+    assert text.split("\n")[0].rstrip().endswith((".", "…")), "the first line is a sentence"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.is_relative_to(ROOT / "runs")],
+    ids=name_of,
+)
+def test_no_module_is_named_for_nothing(path: Path):
+    assert path.stem not in {"utils", "helpers", "common", "misc", "util", "base_utils"}

@@ -1,0 +1,107 @@
+"""A program of test_claim_processes.py: `prepare`, `claim` or `report` on the database set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import django
+
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+from django.db.models import Count, Max  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from runs.domain.status import EndReason, Status  # noqa: E402
+from runs.models import Account, Attempt, Queue, Run, RunEvent  # noqa: E402
+from runs.queue.claim import Claimed, claim_next  # noqa: E402
+from runs.queue.lease import WorkerIdentity  # noqa: E402
+from tests.factories import make_account, make_application, make_run, make_worker  # noqa: E402
+
+FREE, LIMITED, SHARED, PAUSED = "free", "limited", "shared", "paused"
+QUEUE_LIMIT, APPLICATION_LIMIT = 2, 1
+
+
+def prepare(runs: int) -> None:
+    """`runs` runs of each kind that may start, and one in a paused queue."""
+    call_command("migrate", verbosity=0)
+    account = make_account("races")
+    queues = {name: Queue.objects.create(account=account, name=name) for name in (FREE, SHARED)}
+    queues[LIMITED] = Queue.objects.create(
+        account=account, name=LIMITED, running_limit=QUEUE_LIMIT
+    )
+    queues[PAUSED] = Queue.objects.create(
+        account=account, name=PAUSED, paused_at=timezone.now(), paused_by="ann"
+    )
+    anything = make_application(account, application_id="anything")
+    other = make_application(account, application_id="other")
+    one_at_once = make_application(
+        account, application_id="one", running_limit=APPLICATION_LIMIT
+    )
+    for number in range(runs // 4):
+        make_run(anything, queue=queues[FREE], priority=1 + number % 9)
+        make_run([anything, other][number % 2], queue=queues[LIMITED])
+        # One limit over two queues: no lock of a queue alone can keep it.
+        make_run(one_at_once, queue=queues[[FREE, SHARED][number % 2]])
+        make_run(other, queue=queues[SHARED], priority=1)
+    make_run(anything, queue=queues[PAUSED], priority=1)
+
+
+def claim(name: str) -> None:
+    """Claim and end until nothing is left; says what was claimed and the most seen at once."""
+    worker = make_worker(name=name)
+    identity = WorkerIdentity(worker.pk, worker.name, worker.boot_id, worker.host)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    claimed: list[str] = []
+    most = {LIMITED: 0, "one": 0}
+    held: list[Claimed] = []
+    while True:
+        one = claim_next(identity, now=timezone.now())
+        if one is not None:
+            claimed.append(one.run.run_id)
+            held.append(one)
+            running = Run.objects.filter(status=Status.RUNNING)
+            most[LIMITED] = max(most[LIMITED], running.filter(queue__name=LIMITED).count())
+            most["one"] = max(most["one"], running.filter(application__application_id="one").count())
+        if held and (one is None or len(held) > 2):
+            _end(held.pop(0))
+        elif one is None and not Run.objects.waiting().exclude(queue__name=PAUSED).exists():
+            break
+    print(json.dumps({"claimed": claimed, "most": most}), flush=True)
+
+
+def report() -> None:
+    """What the tables say in the end."""
+    attempts = Run.objects.annotate(made=Count("attempts")).exclude(queue__name=PAUSED)
+    answer: dict[str, Any] = {
+        "runs": attempts.count(),
+        "succeeded": attempts.filter(status=Status.SUCCEEDED).count(),
+        "most_attempts": attempts.aggregate(Max("made"))["made__max"],
+        "attempts": Attempt.objects.count(),
+        "moved_to_running": RunEvent.objects.filter(after=Status.RUNNING).count(),
+        "paused_waiting": Run.objects.waiting().filter(queue__name=PAUSED).count(),
+        "accounts": Account.objects.count(),
+    }
+    print(json.dumps(answer))
+
+
+def _end(one: Claimed) -> None:
+    now = timezone.now()
+    moved = one.run.move_to(
+        Status.SUCCEEDED, now=now, reason=EndReason.EXITED, token=one.attempt.token
+    )
+    assert moved, "somebody else ended our run"
+    Attempt.objects.filter(pk=one.attempt.pk).update(ended_at=now, outcome=EndReason.EXITED)
+
+
+if __name__ == "__main__":
+    what, *rest = sys.argv[1:]
+    if what == "prepare":
+        prepare(int(rest[0]))
+    elif what == "claim":
+        claim(rest[0])
+    else:
+        report()
