@@ -11,6 +11,7 @@ from datetime import timedelta
 from types import ModuleType
 
 LIMIT_S = 120.0
+PATIENCE_S = 15.0
 LINK_HOURS = 24
 
 
@@ -40,8 +41,8 @@ def leave_behind(settings: ModuleType, notes: list[str]) -> None:
 
 def _announce(settings: ModuleType, notes: list[str], parent: int) -> int:
     link = sign_in_link(settings)
-    limit = time.monotonic() + LIMIT_S
-    reason = "no answer"
+    begin = time.monotonic()
+    patient = True
     while os.getppid() == parent:
         ready, reason = _ready(settings.RUNSITE_HOST, settings.RUNSITE_PORT)
         if ready:
@@ -56,14 +57,17 @@ def _announce(settings: ModuleType, notes: list[str], parent: int) -> int:
             ]
             print("\n".join(lines), flush=True)
             return 0
-        if time.monotonic() > limit:
+        waited_s = time.monotonic() - begin
+        if (patient and waited_s > PATIENCE_S) or waited_s > LIMIT_S:
+            patient = False
             logs = settings.RUNSITE_DATA_DIR / "log"
             print(
-                f"runsite: The console is not ready after {LIMIT_S:.0f} s ({reason}). "
+                f"runsite: The console is not ready after {waited_s:.0f} s ({reason}). "
                 f"Look at web.log and worker.log in {logs}; Ctrl-C stops.",
                 file=sys.stderr,
                 flush=True,
             )
+        if waited_s > LIMIT_S:
             return 1
         time.sleep(0.05)
     return 0

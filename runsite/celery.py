@@ -18,7 +18,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["runs"])
 
 
-@celeryd_init.connect
+@celeryd_init.connect  # type: ignore[untyped-decorator]  # celery has no types
 def _install_worker(**_: Any) -> None:  # Celery hands over what it likes
     """Hook our worker into Celery's, before its steps are put together.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib
 import os
 import secrets
 import shlex
@@ -235,8 +236,7 @@ def _make_secret_key(settings: ModuleType) -> None:
         file.write(secrets.token_urlsafe(48) + "\n")
     partial.replace(path)
     # What was read before the file was there is of this process only.
-    settings.SECRET_KEY = path.read_text().strip()
-    settings.RUNSITE_SECRET_KEY_IS_TEMPORARY = False
+    importlib.reload(settings)
 
 
 def require_kept_key(settings: ModuleType) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.contrib import admin
 
 from runs.admin.site import ReadOnlyTable, site
@@ -50,10 +52,10 @@ class RunTable(ReadOnlyTable):
 class PartTable(ReadOnlyTable):
     """What belongs to runs: found by the run, never sorted as a whole."""
 
-    list_select_related = ("run",)
+    list_select_related: ClassVar[tuple[str, ...]] = ("run",)
     sortable_by = ()
     search_help_text = "A run id."
-    search_fields = ("=run__run_id",)
+    search_fields: ClassVar[tuple[str, ...]] = ("=run__run_id",)
 
 
 @admin.register(RunEvent, site=site)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth import logout as end_session
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
@@ -40,11 +41,20 @@ class ConsoleAdminSite(admin.AdminSite):
             )
         return HttpResponseRedirect(f"{reverse('sign-in')}?{urlencode({'next': following})}")
 
-    def logout(
+    def logout(  # type: ignore[override] # Django's is a page, ours leads away
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Leave the panel; the console's own button ends the session."""
-        return HttpResponseRedirect("/")
+        """End the session, as the console's own button does; only for a form."""
+        if request.method != "POST":
+            return HttpResponseRedirect(reverse("admin:index"))
+        end_session(request)
+        return HttpResponseRedirect(reverse("sign-in"))
+
+    def password_change(  # type: ignore[override] # Django's is a page, ours leads away
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The console's own page."""
+        return HttpResponseRedirect(reverse("password"))
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg] # of any model
@@ -83,9 +93,9 @@ class Table(admin.ModelAdmin):  # type: ignore[type-arg] # not generic at run ti
         """Large values and secrets are on no page of the panel."""
         return [*(super().get_exclude(request, obj) or ()), *self.large_values, *self.hidden]
 
-    def get_ordering(self, request: HttpRequest) -> list[str]:
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """The newest rows first."""
-        return ["-pk"]
+        return ("-pk",)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never: deleting goes through the console, which cleans the store too."""

@@ -62,6 +62,10 @@ class Reader:
             )
         return self._values[present[0]] if present else None
 
+    def skip(self, name: str) -> None:
+        """Count `name` as known without reading it."""
+        self._asked.append(name)
+
     def take_text(self, *names: str, default: str = "") -> str:
         """A string; numbers and the like are taken as they are written."""
         node = self.take(*names)

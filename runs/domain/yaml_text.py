@@ -278,7 +278,7 @@ def plain_value(node: Node) -> object:
         }
     if isinstance(node, SequenceNode):
         return [plain_value(item) for item in node.value]
-    return _scalar_value(node)
+    return _scalar_value(node) if isinstance(node, ScalarNode) else None
 
 
 def _scalar_value(node: ScalarNode) -> bool | int | float | str | None:

@@ -6,10 +6,11 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +24,7 @@ from runs.execution.interpreters import (
     host_interpreter,
     host_platform,
 )
-from runs.execution.package_index import index_environment
+from runs.execution.package_index import index_environment, without_default_index
 from runs.execution.requirements import (
     BUNDLED,
     Kind,
@@ -167,7 +168,7 @@ def _build(
     requirements: Sequence[str],
 ) -> None:
     # In place, as an environment cannot be moved; finished is what carries the marker.
-    installer.run(str(uv), "venv", "--no-project", "--python", str(python), str(target))
+    installer.run(str(uv), "venv", "--quiet", "--no-project", "--python", str(python), str(target))
     interpreter = target / "bin" / "python"
     arguments = ["--python", str(interpreter), "--no-progress", "--color", "never"]
     wanted = [line for line in requirements if not line.startswith("-c ")]
@@ -177,10 +178,8 @@ def _build(
             file = scratch / f"{option.strip('-')}.txt"
             file.write_text("".join(f"{line}\n" for line in lines))
             arguments += [option, str(file)]
-    if installer.environ.get("UV_NO_INDEX"):
-        arguments.append("--no-index")
     if wanted:
-        installer.run(str(uv), "pip", "install", *arguments)
+        _install(installer, [str(uv), "pip", "install", *arguments])
     try:
         version = ask_version(interpreter)
     except OSError as error:
@@ -192,6 +191,22 @@ def _build(
     marker = scratch / "marker"
     marker.write_text(json.dumps(facts))
     marker.replace(target / _MARKER)
+
+
+def _install(installer: Installer, command: Sequence[str]) -> None:
+    """Install; on a host that reaches nothing, from its local places alone, as pip does."""
+    no_index = ["--no-index"] if installer.environ.get("UV_NO_INDEX") else []
+    try:
+        installer.run(*command, *no_index)
+    except BuildFailed as failure:
+        local = without_default_index(installer.environ)
+        if no_index or local is None or not failure.is_unreachable:
+            raise
+        installer.tail.write(b"The package index is out of reach. Trying local places alone.\n")
+        try:
+            _install(replace(installer, environ=local), command)
+        except BuildFailed as second:
+            raise failure if second.reason == "failed" else second from None
 
 
 def _finished(target: Path, tail: Tail) -> BuiltEnvironment:
@@ -261,7 +276,14 @@ def _try_lock(lock: IO[bytes]) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.exists() or path.is_symlink():
+    if not path.exists():
+        return
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        # Some build tools leave folders that nobody may write to.
+        for folder, _, _ in os.walk(path):
+            Path(folder).chmod(0o700)
         shutil.rmtree(path)
 
 

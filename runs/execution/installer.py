@@ -18,6 +18,7 @@ _TAIL_BYTES = 8 * 1024
 _GRACE_S = 5.0
 _PIPE_WAIT_S = 2.0
 _SECRET = re.compile(rb"//[^/@\s]*@")
+_UNREACHABLE = re.compile(r"failed to fetch|error sending request|dns error", re.IGNORECASE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -31,6 +32,11 @@ class BuildFailed(Exception):
         self.message = message
         self.tail = tail
         self.reason = reason
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether an index could not be asked at all."""
+        return self.reason == "failed" and _UNREACHABLE.search(self.tail) is not None
 
 
 class Tail:
@@ -119,13 +125,17 @@ class Installer:
                     return  # something it left behind holds the pipe
 
     def _check(self) -> None:
-        if self.should_stop():
+        stop = self.should_stop()
+        late = time.monotonic() > self.deadline
+        if stop or late:
+            self.tail.write(b"")  # also what waits for the end of its line
+        if stop:
             raise BuildFailed(
                 "The build was stopped. It starts again when a run needs the environment.",
                 self.tail.text(),
                 "stopped",
             )
-        if time.monotonic() > self.deadline:
+        if late:
             raise BuildFailed(
                 f"The build took longer than the {self.time_limit_s:g} s allowed. Ask for fewer"
                 " packages or for versions that have wheels, or raise the limit.",

@@ -59,6 +59,20 @@ def index_environment(
     return found
 
 
+def without_default_index(environ: Mapping[str, str]) -> dict[str, str] | None:
+    """`environ` of an installer for a host that does not reach the public index.
+
+    None if the default index was chosen on purpose, or nothing local is set that could do.
+    """
+    chosen = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
+    local = [place for place in environ.get("UV_INDEX", "").split() if place.startswith("file:")]
+    if chosen or not (local or environ.get("UV_FIND_LINKS")):
+        return None
+    if not local:
+        return {**environ, "UV_NO_INDEX": "1"}
+    return {**environ, "UV_INDEX": " ".join(local[1:]), "UV_DEFAULT_INDEX": local[0]}
+
+
 def _translated_indexes(pip: Mapping[str, str]) -> dict[str, str]:
     found = {}
     default = pip.get("index-url", "").strip()

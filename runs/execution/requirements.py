@@ -19,6 +19,7 @@ _COMMENT = re.compile(r"(^|\s)#.*$")
 _HASH = re.compile(r"--hash[= ]\s*[a-z0-9]+:[0-9a-fA-F]+")
 _INCLUDE = re.compile(r"(-r|-c|--requirement|--constraint)(?:\s*=\s*|\s+|(?<=-[rc]))(\S.*)")
 _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\]\s*)?(@\s*(?P<url>\S+)|[(<>=!~;].*)?")
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar")
 _URL = re.compile(r"(git\+)?(https?|ssh)://\S+")
 
 
@@ -117,7 +118,9 @@ def _checked(requirement: str, where: str) -> str:
         raise RequirementsRefused(f"{shown} contains a variable. Write its value instead.")
     named = _NAMED.fullmatch(bare)
     url = bare.split(" ;")[0].strip() if named is None else named["url"]
-    if (named is None or url is not None) and not _URL.fullmatch(url or ""):
+    is_address = named is None or url is not None
+    is_file = not is_address and bare.lower().endswith(_ARCHIVES)
+    if is_file or (is_address and not _URL.fullmatch(url or "")):
         raise RequirementsRefused(
             f"{shown} is not a requirement that can be installed here. Write a package name with"
             f" its version, such as `numpy>=1.26`; put local packages into `{BUNDLED}/`."

@@ -82,11 +82,12 @@ class Scheduler:
                 self._over.wait(self.turn())
             self._guarded("release of the lease", self._release)
         finally:
-            connection.close()
+            _close_connection()
 
     def turn(self) -> float:
         """Do what is due; seconds until something is due again."""
-        close_old_connections()
+        if not connection.in_atomic_block:  # as a test may be
+            close_old_connections()
         if self._clock() >= self._beat_due and not self._guarded("lease", self._hold):
             self._acting = False
         for duty in self._duties:
@@ -153,5 +154,10 @@ class Scheduler:
         for duty in self._duties:
             if duty.was_blind is not None:
                 duty.was_blind()
-        if not connection.in_atomic_block:
-            connection.close()
+        _close_connection()
+
+
+def _close_connection() -> None:
+    """Let the next query open a new one; never within a transaction, which would be lost."""
+    if not connection.in_atomic_block:
+        connection.close()

@@ -2,7 +2,8 @@
 
 Each function takes plain values and returns `{"data": [...], "layout": {...}}` for a figure page.
 Colours of the theme (text, grid, background) are left to the page; a point may carry the address of
-its run, which a page made with `links=True` follows on a click.
+its run, which the page follows on a click. Traces of one status name it in `meta`, so that a page
+may draw them in the colour its theme has for that status.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ def runs_per_hour(buckets: Sequence[HourBucket], *, title: str = "") -> Figure:
             "x": hours,
             "y": [int(bucket.outcomes.get(outcome, 0)) for bucket in buckets],
             "marker": {"color": STATUS_COLOURS[outcome]},
+            "meta": {"status": outcome},
             "hovertemplate": f"%{{y}} {outcome}<br>%{{x|%d %b, %H:%M}}<extra></extra>",
         }
         for outcome in _OUTCOMES
@@ -240,6 +242,7 @@ def duration_against_input(points: Sequence[SizePoint], *, title: str = "") -> F
                     "y": [point.duration_s for point in chosen],
                     "text": [_plain(point.run_id) for point in chosen],
                     "customdata": [point.link for point in chosen],
+                    "meta": {"status": status},
                     "marker": {"size": 8, "color": STATUS_COLOURS[status], "opacity": 0.8},
                     "hovertemplate": "%{y:.3~g} s, %{x:.3~s}B<br>%{text}<extra></extra>",
                 }

@@ -276,7 +276,7 @@ def _document(
     sections = parts.sections or [_message("There is nothing to draw here.")]
     styles = "".join(
         f'<link rel="stylesheet" href="{address(name)}">\n'
-        for name in (*parts.styles, "css/frames.css")
+        for name in (*parts.styles, "css/tokens.css", "css/frames.css")
     )
     scripts = "".join(f'<script src="{address(name)}"></script>\n' for name in parts.scripts)
     hashes: tuple[str, ...] = ()

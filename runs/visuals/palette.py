@@ -1,4 +1,4 @@
-"""The colours of figures: the same as the pages use, told apart by colour-blind readers."""
+"""The colours of figures, told apart by colour-blind readers and legible on light and dark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATUS_COLOURS: Mapping[str, str] = MappingProxyType(
         "queued": "#6b7280",
     }
 )
-"""Colour of each status; `static/css/tokens.css` has the same ones."""
+"""Colour of each status where a figure cannot ask the theme for it; readable on light and dark."""
 
 CATEGORIES = (
     "#2563a8",

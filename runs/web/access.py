@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, cast
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -36,7 +37,7 @@ class PersonRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
-    account: Account | None  # type: ignore[assignment] # narrowed below
+    account: Account | None
     accounts: list[Account]
     membership: Membership | None
     role: str
@@ -117,7 +118,7 @@ def load_person(request: HttpRequest) -> bool:
     known = cast(PersonRequest, request)
     if getattr(known, "actor", None) is not None:
         return True
-    user = known.user
+    user = cast(User | AnonymousUser, known.user)
     if not user.is_authenticated:
         return False
     memberships: list[Membership] | None = getattr(user, "known_memberships", None)
@@ -142,7 +143,7 @@ def load_person(request: HttpRequest) -> bool:
     known.accounts = accounts
     known.membership = chosen
     known.role = role
-    known.actor = person(cast(User, user), role=role)
+    known.actor = person(user, role=role)
     return True
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from django import forms
 from django.contrib import messages
 from django.contrib.auth import login, logout, update_session_auth_hash
@@ -19,7 +17,7 @@ from runs.actions import accounts as actions
 from runs.actions.sign_in import sign_in_with_password
 from runs.domain.errors import FieldsInvalid, NotFound, RunsiteError
 from runs.domain.roles import may, roles_up_to
-from runs.models import Account, Membership, User
+from runs.models import Account, Membership
 from runs.web.access import (
     SESSION_ACCOUNT,
     AccountRequest,
@@ -31,93 +29,9 @@ from runs.web.access import (
     safe_next,
     signed_in,
 )
+from runs.web.forms.accounts import KeyForm, MemberForm, PasswordForm, SignInForm
 
 _BACKEND = "runs.web.backend.MemberBackend"
-ROLE_WORDS = {
-    "viewer": "reads",
-    "operator": "launches and cancels own runs",
-    "developer": "also manages applications and queues",
-    "admin": "also manages members",
-}
-
-
-class SignInForm(forms.Form):
-    """E-mail address and password."""
-
-    # Not an EmailField: admin@localhost is an address here, and the action decides who exists.
-    email = forms.CharField(
-        label="E-mail address",
-        max_length=254,
-        widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True}),
-    )
-    password = forms.CharField(
-        max_length=1000,
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
-    )
-
-
-class PasswordForm(forms.Form):
-    """A new password, twice; the old one for those who have one."""
-
-    old = forms.CharField(
-        label="Present password",
-        max_length=1000,
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
-    )
-    new = forms.CharField(
-        label="New password",
-        max_length=1000,
-        strip=False,
-        help_text="At least 10 characters, not one of the common ones.",
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-    )
-    again = forms.CharField(
-        label="New password again",
-        max_length=1000,
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-    )
-
-    def clean(self) -> dict[str, object]:
-        """Both must be the same."""
-        fields = super().clean() or {}
-        if "new" in fields and fields.get("new") != fields.get("again"):
-            self.add_error("again", "This differs from the new password above.")
-        return fields
-
-
-class KeyForm(forms.Form):
-    """A new key."""
-
-    name = forms.CharField(
-        label="Name", max_length=200, help_text="What will use it, as “planning server”."
-    )
-    role = forms.ChoiceField(label="Role")
-
-    def __init__(self, *args: object, role: str, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type] # handed on as they come
-        _offer_roles(self, role, "operator")
-
-
-class MemberForm(forms.Form):
-    """A new member."""
-
-    email = forms.CharField(label="E-mail address", max_length=254)
-    name = forms.CharField(label="Name", max_length=200, required=False)
-    role = forms.ChoiceField(label="Role")
-
-    def __init__(self, *args: object, role: str, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type] # handed on as they come
-        _offer_roles(self, role, "operator")
-
-
-def _offer_roles(form: forms.Form, role: str, initial: str) -> None:
-    field = cast(forms.ChoiceField, form.fields["role"])
-    field.choices = [(name, f"{name}: {ROLE_WORDS[name]}") for name in roles_up_to(role)]
-    field.initial = initial
-
 
 # --- Sign in and out --------------------------------------------------------------------------
 
@@ -204,7 +118,7 @@ def account_switch(request: PersonRequest) -> HttpResponse:
 def password(request: PersonRequest) -> HttpResponse:
     """Change one's own password."""
     form = PasswordForm(request.POST if request.method == "POST" else None)
-    user = cast(User, request.user)
+    user = request.user
     if not user.has_usable_password():
         del form.fields["old"]
     if request.method == "POST" and form.is_valid():

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from runs.domain.status import Status
 from runs.execution import dependencies
+from runs.execution.tree import MARK
 from runs.models import Environment, EnvironmentBuild, Run
 from runs.worker.places import Places
 
@@ -132,20 +133,31 @@ class Builder:
         writer = _BuildLog(build.pk)
         error = ""
         try:
+            installer_env = {
+                **settings.RUNSITE_INSTALLER_ENV,
+                MARK: self._places.boot(self._boot_id) + "build",
+            }
+            uv = dependencies.find_uv()
+            chosen = dependencies.find_interpreter(
+                environment.python_version, uv=uv, environ=installer_env
+            )
+            if chosen.warning:
+                writer.write(f"{chosen.warning}\n".encode())
             dependencies.build_environment(
                 self._places.environments / environment.key,
                 requirements=tuple(environment.requirements),
-                python_version=environment.python_version,
+                python=chosen.path,
                 log=writer.write,
                 time_limit_s=settings.RUNSITE_BUILD_LIMIT_S,
                 should_stop=self._over.is_set,
                 cache_dir=self._places.cache,
-                extra_env=settings.RUNSITE_INSTALLER_ENV,
+                uv=uv,
+                extra_env=installer_env,
             )
-        except dependencies.BuildStopped:
-            self._close(build, EnvironmentBuild.WAITING, writer, "")
-            return
         except dependencies.BuildFailed as failed:
+            if self._over.is_set():
+                self._close(build, EnvironmentBuild.WAITING, writer, "")
+                return
             error = str(failed)
         except OSError as failed:
             error = f"The environment could not be written: {failed.strerror or failed}."

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from django.conf import settings
 
+from runs.actions.inputs import input_folder
 from runs.domain.content import is_folder_format
 from runs.domain.errors import RunsiteError
 from runs.domain.manifest import Manifest, manifest_from_json
 from runs.domain.status import EndReason
 from runs.execution import archive, dependencies, environment
 from runs.execution.output import OutputPaths
+from runs.execution.requirements import bundled_packages
 from runs.execution.spec import RunSpec
 from runs.models import EnvironmentBuild, Executable, InputData, RunOption
 from runs.queue.claim import Claimed
@@ -54,13 +56,13 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held) -> Stag
             "no executable",
         )
     manifest = manifest_from_json(executable.manifest)
-    interpreter, extra_path = _interpreter(executable, manifest, places)
+    interpreter = _interpreter(executable, places)
     workspace = places.workspace(run.run_id, attempt.number)
     cwd = workspace / "work"
     temporary = workspace / "tmp"
     temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
     _copy_executable(executable, cwd, places, held)
-    stdin = _place_input(run.input_data, run.input_format, manifest, workspace, cwd, held)
+    stdin = _place_input(run.input_data, manifest, workspace, cwd, held)
     options = list(RunOption.objects.filter(run=run).order_by("position"))
     definitions = {item.name: item for item in manifest.options.items}
     shadowed = environment.shadowed_names(definitions)
@@ -87,7 +89,7 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held) -> Stag
             run_dir=cwd,
             temporary=temporary,
             path=settings.RUNSITE_APP_PATH,
-            python_path=extra_path(cwd),
+            python_path=bundled_packages(cwd),
         ),
         mark=places.mark(boot_id, run.run_id, attempt.number),
         content_format=run.input_format,
@@ -103,16 +105,116 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held) -> Stag
 
 
 def _output_paths(manifest: Manifest) -> OutputPaths:
-    folders = manifest.content.multi_file
+    content = manifest.content
     return OutputPaths(
-        solutions=folders.solutions,
-        metrics=folders.metrics,
-        statistics=folders.statistics,
-        assets=folders.assets,
+        solutions=content.solutions_path,
+        metrics=content.metrics_path,
+        statistics=content.statistics_path,
+        assets=content.assets_path,
     )
 
 
-def _interpreter(
-    executable: Executable, manifest: Manifest, places: Places
-) -> tuple[Path | None, object]:
-    raise AssertionError  # replaced below
+def _interpreter(executable: Executable, places: Places) -> Path | None:
+    """The interpreter of the executable's environment on this host; None when it needs none."""
+    wanted = executable.environment
+    if wanted is None:
+        return None
+    target = places.environments / wanted.key
+    built = dependencies.built_environment(target)
+    if built is not None:
+        touch(target)
+        return built.interpreter
+    builds = EnvironmentBuild.objects.filter(environment=wanted, host=places.host)
+    build = builds.first()
+    if build is not None and build.state == EnvironmentBuild.FAILED:
+        raise CannotStage(
+            f"The environment could not be built: {build.error or 'see its log.'}"
+            " Its log is on the application's page.",
+            EndReason.ENVIRONMENT_NOT_BUILT,
+            "environment not built",
+        )
+    # It was built, but is gone from this disk: it is built anew for the next run.
+    builds.filter(state=EnvironmentBuild.READY).update(state=EnvironmentBuild.WAITING)
+    raise CannotStage(
+        "The environment was removed from the worker's disk. It is being built again:"
+        " launch the run once more.",
+        EndReason.ENVIRONMENT_NOT_BUILT,
+        "environment not built",
+    )
+
+
+def _copy_executable(executable: Executable, cwd: Path, places: Places, held: Held) -> None:
+    """A copy of the executable's files that the program may change."""
+    unpacked = places.executables / executable.executable_id
+    if not (unpacked / ".complete").exists():
+        with in_use(unpacked, exclusive=True):
+            if not (unpacked / ".complete").exists():
+                _unpack(executable, unpacked, held)
+    with in_use(unpacked, exclusive=False):
+        touch(unpacked)
+
+        def copy(source: str, target: str) -> str:
+            held.tick()
+            return shutil.copy2(source, target)
+
+        shutil.copytree(unpacked / "files", cwd, copy_function=copy)
+    cwd.chmod(0o700)
+
+
+def _unpack(executable: Executable, unpacked: Path, held: Held) -> None:
+    shutil.rmtree(unpacked, ignore_errors=True)
+    unpacked.mkdir(mode=0o700)
+    packed = unpacked / "archive"
+    patiently(lambda: object_store().fetch(executable.archive_key, packed), held=held)
+    archive.unpack(
+        packed,
+        unpacked / "files",
+        limit_bytes=settings.RUNSITE_UNPACKED_LIMIT,
+        limit_files=settings.RUNSITE_UNPACKED_FILES,
+    )
+    packed.unlink()
+    (unpacked / ".complete").touch()
+
+
+def _place_input(
+    input_data: InputData | None,
+    manifest: Manifest,
+    workspace: Path,
+    cwd: Path,
+    held: Held,
+) -> Path | None:
+    """Put the input where the app finds it; the file for its stdin, if it reads that."""
+    if input_data is None:
+        return None
+    files = list(input_data.files.order_by("number"))
+    if not is_folder_format(input_data.content_format):
+        target = workspace / "input"
+        patiently(lambda: object_store().fetch(files[0].key, target), held=held)
+        return target
+    folder = cwd / input_folder(input_data.content_format, manifest.content.input_path)
+    for file in files:
+        target = folder / file.path
+        _refuse_outside(target, cwd)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise CannotStage(
+                f"The input file `{file.path}` has the name of a folder of the application."
+                " Rename it.",
+                EndReason.INPUT_REJECTED,
+                f"input rejected: {file.path}"[:200],
+            )
+        patiently(
+            lambda key=file.key, path=target: object_store().fetch(key, path),  # type: ignore[misc]
+            held=held,
+        )
+    return None
+
+
+def _refuse_outside(target: Path, cwd: Path) -> None:
+    inside = os.path.normpath(target)
+    if not inside.startswith(f"{cwd}{os.sep}"):
+        raise CannotStage(
+            "The manifest's input path leads out of the working directory. Use a relative path.",
+            EndReason.INPUT_REJECTED,
+            "input rejected: path outside",
+        )

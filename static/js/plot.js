@@ -60,7 +60,7 @@
       const status = trace.meta?.status;
       if (!MEANINGS.includes(status)) return trace;
       const value = colour(status, near);
-      return { ...trace, marker: { ...trace.marker, color: value }, line: { ...trace.line, color: value } };
+      return { ...trace, marker: { opacity: 0.88, ...trace.marker, color: value }, line: { ...trace.line, color: value } };
     });
 
   const draw = async (element, figure) => {

@@ -41,7 +41,13 @@
   window.runsite.toast = show;
   // HX-Trigger: {"toast": {"text": "…", "level": "success"}}
   document.addEventListener("toast", (event) => show(event.detail.text, event.detail.level));
+  // An error of ours comes as a toast and names #toasts as its place; other errors get words here.
+  const isOurs = (event) => event.detail.xhr.getResponseHeader("X-Runsite-Error") !== null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (isOurs(event) && event.detail.xhr.getResponseHeader("HX-Retarget")) event.detail.shouldSwap = true;
+  });
   document.addEventListener("htmx:responseError", (event) => {
+    if (isOurs(event)) return;
     const status = event.detail.xhr.status;
     show(
       status === 403 || status === 401

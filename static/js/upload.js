@@ -83,7 +83,6 @@
         const to = xhr.getResponseHeader("X-Runsite-Location");
         if (xhr.status >= 200 && xhr.status < 300) {
           // Without the header we were led elsewhere, to the sign-in page for one: go there.
-          form.removeAttribute("data-unsaved");
           window.location.assign(to || xhr.responseURL);
         } else if (!showPage(xhr.responseText, form)) {
           fail(

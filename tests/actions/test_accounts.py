@@ -136,7 +136,7 @@ def test_a_removed_member_leaves_no_keys_behind():
     account = make_account()
     actor = admin_of(account)
     leaving = make_member(account, "developer")
-    key, secret = accounts.create_api_key(
+    _, secret = accounts.create_api_key(
         account=account,
         name="k",
         role="developer",

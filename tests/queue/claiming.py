@@ -29,17 +29,13 @@ def prepare(runs: int) -> None:
     call_command("migrate", verbosity=0)
     account = make_account("races")
     queues = {name: Queue.objects.create(account=account, name=name) for name in (FREE, SHARED)}
-    queues[LIMITED] = Queue.objects.create(
-        account=account, name=LIMITED, running_limit=QUEUE_LIMIT
-    )
+    queues[LIMITED] = Queue.objects.create(account=account, name=LIMITED, running_limit=QUEUE_LIMIT)
     queues[PAUSED] = Queue.objects.create(
         account=account, name=PAUSED, paused_at=timezone.now(), paused_by="ann"
     )
     anything = make_application(account, application_id="anything")
     other = make_application(account, application_id="other")
-    one_at_once = make_application(
-        account, application_id="one", running_limit=APPLICATION_LIMIT
-    )
+    one_at_once = make_application(account, application_id="one", running_limit=APPLICATION_LIMIT)
     for number in range(runs // 4):
         make_run(anything, queue=queues[FREE], priority=1 + number % 9)
         make_run([anything, other][number % 2], queue=queues[LIMITED])
@@ -65,7 +61,9 @@ def claim(name: str) -> None:
             held.append(one)
             running = Run.objects.filter(status=Status.RUNNING)
             most[LIMITED] = max(most[LIMITED], running.filter(queue__name=LIMITED).count())
-            most["one"] = max(most["one"], running.filter(application__application_id="one").count())
+            most["one"] = max(
+                most["one"], running.filter(application__application_id="one").count()
+            )
         if held and (one is None or len(held) > 2):
             _end(held.pop(0))
         elif one is None and not Run.objects.waiting().exclude(queue__name=PAUSED).exists():

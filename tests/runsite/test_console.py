@@ -75,7 +75,11 @@ class Console:
                 raise AssertionError(f"it ended with {self.process.returncode}: {self.output}")
             return "answers at" in self.output
 
-        until(said, 120)
+        try:
+            until(said, 120)
+        except AssertionError:
+            logs = (path.read_text()[-2000:] for path in (self.data_dir / "log").glob("*.log"))
+            raise AssertionError("\n".join([self.output, *logs])) from None
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a page."""

@@ -201,3 +201,13 @@ def test_a_json_block_is_ascii_without_markup() -> None:
     assert block.isascii()
     assert not set("<>&") & set(block)
     assert json.loads(block) == {"<&>\u2028\u2029é": "</script>"}
+
+
+def test_points_lead_somewhere_only_where_it_is_asked_for() -> None:
+    figures = [FIGURES["plotly"]]
+    plain = figure_page("plotly", figures, static_url=str, title="x")
+    linked = figure_page("plotly", figures, static_url=str, title="x", links=True)
+    assert "data-links" not in plain.html
+    assert "data-links" in linked.html
+    assert "top-navigation" not in page_policy("http://h")
+    assert page_policy("http://h", links=True).startswith(f"sandbox {pages.SANDBOX_WITH_LINKS};")

@@ -8,8 +8,8 @@
 
   const applyDefaults = () => {
     const dark = theme() === "dark";
-    Chart.defaults.color = dark ? "#c9d1d9" : "#3b4350";
-    Chart.defaults.borderColor = dark ? "rgba(201, 209, 217, 0.16)" : "rgba(59, 67, 80, 0.14)";
+    Chart.defaults.color = dark ? "#adb9bd" : "#47535a";
+    Chart.defaults.borderColor = dark ? "rgba(173, 185, 189, 0.16)" : "rgba(71, 83, 90, 0.14)";
     Chart.defaults.backgroundColor = COLOURS[0];
     Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
     Chart.defaults.font.size = 13;

@@ -18,10 +18,10 @@
   const STREETS = ["scattermap", "densitymap", "choroplethmap"];
 
   const template = (dark, filled) => {
-    const text = dark ? "#c9d1d9" : "#3b4350";
-    const grid = dark ? "rgba(201, 209, 217, 0.14)" : "rgba(59, 67, 80, 0.12)";
-    const line = dark ? "rgba(201, 209, 217, 0.35)" : "rgba(59, 67, 80, 0.35)";
-    const paper = filled ? (dark ? "#161b22" : "#ffffff") : "rgba(0, 0, 0, 0)";
+    const text = dark ? "#adb9bd" : "#47535a";
+    const grid = dark ? "rgba(173, 185, 189, 0.14)" : "rgba(71, 83, 90, 0.12)";
+    const line = dark ? "rgba(173, 185, 189, 0.35)" : "rgba(71, 83, 90, 0.35)";
+    const paper = filled ? (dark ? "#151a1d" : "#ffffff") : "rgba(0, 0, 0, 0)";
     const axis = {
       gridcolor: grid,
       linecolor: line,
@@ -86,7 +86,7 @@
     version: 8,
     sources: {},
     layers: [
-      { id: "plain", type: "background", paint: { "background-color": dark ? "#161b22" : "#eef1f4" } },
+      { id: "plain", type: "background", paint: { "background-color": dark ? "#262e33" : "#eef1f3" } },
     ],
   });
 

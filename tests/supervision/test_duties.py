@@ -1,0 +1,98 @@
+"""The duties of the installation, each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+
+from runs.models import SignInLink, Upload
+from runs.queue import dispatch
+from runs.storage import object_store
+from runs.supervision import duties
+from tests.factories import make_account, make_application, make_queue, make_run, make_user
+from tests.factories import make_worker as _make_worker
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def nudged() -> Iterator[list[str]]:
+    names: list[str] = []
+
+    class Sender:
+        def send(self, queue_name: str, target: str) -> None:
+            names.append(queue_name)
+
+    with dispatch.sent_through(Sender()):
+        yield names
+
+
+def test_queues_in_which_a_run_could_start_are_nudged(nudged: list[str]) -> None:
+    _make_worker(slots=2, slots_used=1)
+    account = make_account()
+    make_run(queue=make_queue(account, name="ready"))
+    make_run(queue=make_queue(account, name="paused", paused_at=timezone.now()))
+    make_run(make_application(account, running_limit=0), queue=make_queue(account, name="held"))
+    make_queue(account, name="empty")
+    assert duties.nudge_waiting(timezone.now()) == 1
+    assert nudged == ["ready"]
+
+
+def test_nobody_is_nudged_while_no_slot_is_free(nudged: list[str]) -> None:
+    _make_worker(slots=2, slots_used=2)
+    make_run()
+    assert duties.nudge_waiting(timezone.now()) == 0
+    assert nudged == []
+
+
+def test_a_queue_is_nudged_only_for_workers_that_serve_it(nudged: list[str]) -> None:
+    account = make_account()
+    make_run(queue=make_queue(account, name="gpu"))
+    make_run(queue=make_queue(account, name="big"))
+    _make_worker(queues=["gpu"])
+    duties.nudge_waiting(timezone.now())
+    assert nudged == ["gpu"]
+
+
+def test_uploads_that_nobody_used_go_after_a_day(settings: Any, data_dir: Path) -> None:
+    settings.RUNSITE_DATA_DIR = data_dir
+    now = timezone.now()
+    account = make_account()
+    for name, age in (("old", 25), ("young", 23)):
+        object_store().put_bytes(f"uploads/{name}/data", b"bytes")
+        Upload.objects.create(
+            account=account,
+            upload_id=name,
+            key=f"uploads/{name}/data",
+            created_at=now - timedelta(hours=age),
+        )
+    assert duties.prune_uploads(now) == 1
+    assert Upload.objects.get().upload_id == "young"
+    assert list(object_store().list("uploads/")) == ["uploads/young/data"]
+
+
+def test_sign_in_links_and_sessions_that_ran_out_go() -> None:
+    now = timezone.now()
+    user = make_user()
+    for name, age in (("old", 2), ("young", 0)):
+        SignInLink.objects.create(user=user, hashed=name, expires_at=now - timedelta(days=age))
+        Session.objects.create(
+            session_key=name, session_data="", expire_date=now + timedelta(days=1 - age)
+        )
+    assert duties.prune_links(now) == 1
+    assert duties.prune_sessions(now) == 1
+    assert SignInLink.objects.get().hashed == "young"
+    assert Session.objects.get().session_key == "young"
+
+
+def test_every_duty_bears_to_be_done_twice(nudged: list[str]) -> None:
+    for duty in duties.all_duties():
+        for _ in range(2):
+            duty.act(timezone.now())
+    assert nudged == []
