@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 from celery import Celery
@@ -27,7 +27,5 @@ def _install_worker(**_: Any) -> None:  # Celery hands over what it likes
     import django
 
     django.setup()
-    if find_spec("runs.worker.boot"):
-        from runs.worker import boot
-
-        boot.install(app)
+    # By name: the floors of `runs` end at their doors, and this module is below them all.
+    import_module("runs.tasks").install_worker(app)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from runs.execution.package_index import index_environment
 from runsite import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -144,26 +145,9 @@ RUNSITE_BUILD_LIMIT_S: float = env.seconds("RUNSITE_BUILD_LIMIT_S", 900, minimum
 # --- Building environments --------------------------------------------------------------------
 
 
-def _installer_environment() -> dict[str, str]:
-    """Where the installer finds packages: its own variables, proxies and certificates, and what
-    is set for pip, in the installer's words. Nothing else of ours reaches a build."""
-    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-    certificates = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-    names = (*proxies, *(name.lower() for name in proxies), *certificates)
-    found = env.inherited(names, ("UV_",))
-    for pip, uv in (
-        ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
-        ("PIP_EXTRA_INDEX_URL", "UV_INDEX"),
-        ("PIP_FIND_LINKS", "UV_FIND_LINKS"),
-        ("PIP_CERT", "SSL_CERT_FILE"),
-    ):
-        value = env.given(pip)
-        if value:
-            found.setdefault(uv, value)
-    return found
-
-
-RUNSITE_INSTALLER_ENV = _installer_environment()
+# What is set for pip counts as well, in the words of the installer; nothing else of ours
+# reaches a build.
+RUNSITE_INSTALLER_ENV = index_environment(os.environ)
 
 # --- Secrets ----------------------------------------------------------------------------------
 

@@ -33,15 +33,19 @@ os.environ["RUNSITE_SLOTS"] = "2"
 if os.environ.get("RUNSITE_TEST_DATABASE_URL"):
     os.environ["RUNSITE_DATABASE_URL"] = os.environ["RUNSITE_TEST_DATABASE_URL"]
 os.environ["DJANGO_SETTINGS_MODULE"] = "runsite.settings"
-(_folder / "data").mkdir(mode=0o700)
+(_folder / "data" / "static").mkdir(mode=0o700, parents=True)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Make passwords cheap before Django reads the list of hashers."""
     from django.conf import settings
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        # The processes that xdist starts inherit our environment: with this in it pytest-django
+        # would load the settings before they have a data directory of their own.
+        del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 @pytest.fixture

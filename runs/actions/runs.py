@@ -21,6 +21,7 @@ from runs.domain.manifest import Manifest, manifest_from_json
 from runs.domain.options import ResolvedOption, check_options, resolve_options, to_wire
 from runs.domain.roles import may
 from runs.domain.status import FINAL, EndReason, Status
+from runs.execution.environment import VARIABLES
 from runs.models import (
     Account,
     Application,
@@ -107,7 +108,13 @@ def submit_run(
     requested = dict(options or {})
     of_instance = dict(instance.options) if instance else {}
     warnings = _check_options(manifest, {**of_instance, **requested}, enforce)
-    resolved = resolve_options(manifest.options.items, of_instance, requested)
+    resolved = resolve_options(
+        manifest.options.items,
+        of_instance,
+        requested,
+        strict=manifest.options.strict,
+        environment=VARIABLES,
+    )
     columns = _checked_columns(
         priority if priority is not None else (instance.priority if instance else None),
         time_limit_s or (instance.time_limit_s if instance else None) or application.time_limit_s,
@@ -174,7 +181,7 @@ def cancel_run(*, run: Run, actor: Actor, now: datetime | None = None) -> bool:
     """
     now = now or timezone.now()
     own = run.submitted_by_id is not None and actor.user and run.submitted_by_id == actor.user.pk
-    if not (may(actor.role, "cancel_any") or (own and may(actor.role, "cancel_own"))):
+    if not (may(actor.role, "cancel any") or (own and may(actor.role, "cancel"))):
         raise NotAllowed("You may cancel your own runs only. Ask a developer or an admin.")
     for _ in range(10):
         fresh = Run.objects.get(pk=run.pk)
@@ -220,7 +227,7 @@ def cancel_run(*, run: Run, actor: Actor, now: datetime | None = None) -> bool:
 
 def set_priority(*, run: Run, priority: int, actor: Actor, now: datetime | None = None) -> bool:
     """Give a queued run another priority, 1 (first) to 9; whether it was still queued."""
-    if not may(actor.role, "manage_queue"):
+    if not may(actor.role, "manage queue"):
         raise NotAllowed("Your role may not change priorities. Ask a developer or an admin.")
     if not 1 <= priority <= 9:
         raise FieldsInvalid({"priority": ["Give a priority from 1 (first) to 9."]})
@@ -240,7 +247,7 @@ def set_priority(*, run: Run, priority: int, actor: Actor, now: datetime | None 
 
 def delete_run(*, run: Run, actor: Actor) -> None:
     """Delete a run that has ended, and everything it stored; its id is never used again."""
-    if not may(actor.role, "manage_applications"):
+    if not may(actor.role, "delete runs"):
         raise NotAllowed("Your role may not delete runs. Ask a developer or an admin.")
     if run.status not in FINAL:
         raise Conflict(f"Run {run.run_id} has not ended. Cancel it first, then delete it.")

@@ -73,8 +73,8 @@ def select_files(
 
     `paths` are relative to the application's root, with `/`; one that ends in `/` is a folder
     without files. Patterns are taken in order, `!` removes. Without `entrypoint` no entry is asked
-    for. Costs grow with patterns × paths and never with backtracking; raises `ManifestInvalid`
-    beyond ten million comparisons.
+    for. Costs grow with the product of patterns and paths, never with backtracking; raises
+    `ManifestInvalid` beyond ten million comparisons.
     """
     root = _tree(paths)
     budget = _Budget(MOST_STEPS)
@@ -148,28 +148,29 @@ def _find(pattern: str, root: _Folder, budget: _Budget) -> _Found:
     """What `pattern` matches.
 
     The tree is walked once: each folder carries the set of places in the pattern that may be
-    reached there, so that `**/a/**/b` costs no more than folders × parts.
+    reached there, so that `**/a/**/b` costs no more than the folders times the parts.
     """
     found = _Found()
     if leaves_root(pattern) or len(pattern) > LONGEST_PATTERN:
         return found
-    parts = _segments(pattern)
+    parts = [_Part.read(part) for part in _segments(pattern)]
     end = len(parts)
     waiting = [("", root, _closed({0}, parts))]
-    if not parts or parts == [_ANY_DEPTH]:
+    if not parts or [part.written for part in parts] == [_ANY_DEPTH]:
         found.folders.add(".")
     while waiting:
         prefix, folder, places = waiting.pop()
         steps = sorted(place for place in places if place < end)
-        literal = len(steps) == 1 and not _has_wildcards(parts[steps[0]])
+        literal = len(steps) == 1 and not _is_wild(parts[steps[0]])
         if literal:
             # The usual pattern is a plain path: look it up instead of trying every name.
             budget.spend(1)
-            name = parts[steps[0]]
+            name = parts[steps[0]].written
             files = [name] if name in folder.files else []
             folders = [name] if name in folder.folders else []
         else:
-            budget.spend((len(folder.files) + len(folder.folders)) * len(steps))
+            weight = sum(parts[place].weight for place in steps)
+            budget.spend((len(folder.files) + len(folder.folders)) * weight)
             files, folders = list(folder.files), list(folder.folders)
         for name in files:
             if _advanced(name, steps, parts) & {end}:
@@ -183,28 +184,32 @@ def _find(pattern: str, root: _Folder, budget: _Budget) -> _Found:
     return found
 
 
-def _closed(places: set[int], parts: list[str]) -> set[int]:
+def _closed(places: set[int], parts: list[_Part]) -> set[int]:
     """The places with those behind a `**`, which may stand for no folder at all."""
     reached = set(places)
     for place in places:
-        if place < len(parts) and parts[place] == _ANY_DEPTH:
+        if place < len(parts) and parts[place].written == _ANY_DEPTH:
             reached.add(place + 1)
     return reached
 
 
-def _advanced(name: str, steps: list[int], parts: list[str]) -> set[int]:
+def _advanced(name: str, steps: list[int], parts: list[_Part]) -> set[int]:
     """The places in the pattern after `name`."""
     reached = set()
     for place in steps:
         part = parts[place]
-        if part == _ANY_DEPTH:
+        if part.written == _ANY_DEPTH:
             if not name.startswith("."):
                 reached.add(place)
                 if place + 1 == len(parts):
                     reached.add(place + 1)
-        elif matches_name(name, part):
+        elif part.matches(name):
             reached.add(place + 1)
     return reached
+
+
+def _is_wild(part: _Part) -> bool:
+    return _has_wildcards(part.written)
 
 
 def _has_wildcards(part: str) -> bool:
@@ -214,40 +219,59 @@ def _has_wildcards(part: str) -> bool:
 def matches_name(name: str, pattern: str) -> bool:
     """Whether one name matches one part of a pattern with `*`, `?` and `[..]`.
 
-    Names with a leading dot are matched only by patterns with one. Every piece between stars is
-    looked for once, as early as possible: linear, but for classes, which cost name × piece.
+    Names with a leading dot are matched only by patterns with one.
     """
-    if not _has_wildcards(pattern):
-        return name == pattern
-    if name.startswith(".") and not pattern.startswith("."):
-        return False
-    pieces = _pieces(pattern)
-    first, last = pieces[0], pieces[-1]
-    if len(pieces) == 1:
-        return len(name) == len(first) and _fits(name, 0, first)
-    if sum(map(len, pieces)) > len(name):
-        return False
-    if not _fits(name, 0, first) or not _fits(name, len(name) - len(last), last):
-        return False
-    at, stop = len(first), len(name) - len(last)
-    for piece in pieces[1:-1]:
-        while at + len(piece) <= stop and not _fits(name, at, piece):
-            at += 1
-        if at + len(piece) > stop:
+    return _Part.read(pattern).matches(name)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One part of a pattern, cut at its stars, with what a comparison costs.
+
+    Each piece between stars is looked for once, as early as possible, so a comparison never goes
+    back. A piece is a text, or a list of characters and classes.
+    """
+
+    written: str
+    pieces: tuple[_Piece, ...]
+    weight: int
+
+    @classmethod
+    def read(cls, written: str) -> _Part:
+        if written == _ANY_DEPTH or not _has_wildcards(written):
+            return cls(written, (), 1)
+        pieces = tuple(_pieces(written))
+        slow = any(not isinstance(piece, str) for piece in pieces[1:-1])
+        return cls(written, pieces, 1 + len(written) * (8 if slow else 1) // 8)
+
+    def matches(self, name: str) -> bool:
+        if not self.pieces:
+            return name == self.written
+        if name.startswith(".") and not self.written.startswith("."):
             return False
-        at += len(piece)
-    return True
+        first, last = self.pieces[0], self.pieces[-1]
+        if len(self.pieces) == 1:
+            return len(name) == len(first) and _fits(name, 0, first)
+        at, stop = len(first), len(name) - len(last)
+        if at > stop or not _fits(name, 0, first) or not _fits(name, stop, last):
+            return False
+        for piece in self.pieces[1:-1]:
+            at = _index(name, piece, at, stop)
+            if at < 0:
+                return False
+            at += len(piece)
+        return True
 
 
-_Piece = list[str | tuple[bool, str]]
+_Piece = str | list[str | tuple[bool, str]]
 
 
 def _pieces(pattern: str) -> list[_Piece]:
-    """The pattern cut at its stars; each piece is a list of characters, `?` and classes.
+    """The pattern cut at its stars.
 
-    `?` is the class of everything, `(True, "")`: nothing is excluded.
+    A class is `(negated, members)`; `?` excludes nothing, so it is `(True, "")`.
     """
-    pieces: list[_Piece] = [[]]
+    pieces: list[list[str | tuple[bool, str]]] = [[]]
     at = 0
     while at < len(pattern):
         char = pattern[at]
@@ -267,12 +291,28 @@ def _pieces(pattern: str) -> list[_Piece]:
                 at = close + 1
         else:
             pieces[-1].append(char)
-    return pieces
+    texts: list[_Piece] = []
+    for piece in pieces:
+        literal = [char for char in piece if isinstance(char, str)]
+        texts.append("".join(literal) if len(literal) == len(piece) else piece)
+    return texts
+
+
+def _index(name: str, piece: _Piece, at: int, stop: int) -> int:
+    """Where `piece` is found first in `name[at:stop]`; -1 for nowhere."""
+    if isinstance(piece, str):
+        return name.find(piece, at, stop)
+    for begin in range(at, stop - len(piece) + 1):
+        if _fits(name, begin, piece):
+            return begin
+    return -1
 
 
 def _fits(name: str, at: int, piece: _Piece) -> bool:
-    if at + len(piece) > len(name) or at < 0:
+    if at + len(piece) > len(name):
         return False
+    if isinstance(piece, str):
+        return name.startswith(piece, at)
     for offset, wanted in enumerate(piece):
         char = name[at + offset]
         if isinstance(wanted, str):

@@ -69,7 +69,7 @@ def resolve_options(
     instance: Mapping[str, OptionValue],
     run: Mapping[str, OptionValue],
     *,
-    strict: bool,
+    strict: bool = False,
     environment: Collection[str] = (),
 ) -> list[ResolvedOption]:
     """The options in force: declared ones in their order, then the others as given.

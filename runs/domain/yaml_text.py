@@ -81,7 +81,7 @@ class Problems:
         if len(into) >= MOST_PROBLEMS:
             return
         line, column = position(node)
-        into.append(Problem(line, column, key, message, remedy, self.filename))
+        into.append(Problem(line, column, shortened(key, 200), message, remedy, self.filename))
 
 
 class Unreadable(Exception):

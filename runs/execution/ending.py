@@ -61,7 +61,8 @@ def end_processes(
     if grace_s > 0 and not hurry():
         asked = find()
         for proc in asked:
-            ending.note(proc, "SIGTERM")
+            if still_runs(proc):
+                ending.note(proc, "SIGTERM")
             _send(proc, signal.SIGTERM, ending)
             _send(proc, signal.SIGCONT, ending)  # a stopped process hears nothing else
         _wait_for(find, asked, grace_s, tick, hurry)
@@ -106,7 +107,8 @@ def _kill(
         if len(living) > 1:
             living = _freeze(find, living, ending)
         for proc in living:
-            ending.note(proc, "SIGKILL")
+            if still_runs(proc):
+                ending.note(proc, "SIGKILL")
         for group in _groups(living):
             _send_group(group, signal.SIGKILL)
         for proc in living:

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import select
-import signal
 import subprocess
 import threading
 import time
@@ -31,9 +30,10 @@ SCANNER = Scanner()
 _PR_SET_CHILD_SUBREAPER = 36
 _STRAY_ZOMBIE_S = 10.0
 _OOM_SCORE = 300
+_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 
 _lock = threading.Lock()
-_starting = 0
+_starting: dict[int, float] = {}
 _owned: set[int] = set()
 _trees: dict[int, RunTree] = {}
 _zombies: dict[tuple[int, int], float] = {}
@@ -50,7 +50,7 @@ class Child:
     def __init__(self, popen: subprocess.Popen[bytes], proc: Proc) -> None:
         self.pid = popen.pid
         self.proc = proc
-        self._popen = popen
+        self.popen = popen
         try:
             self._handle = os.pidfd_open(popen.pid)
         except OSError:
@@ -79,7 +79,7 @@ class Child:
         """
         _pid, status, rusage = os.wait4(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        self._popen.returncode = code
+        self.popen.returncode = code
         with _lock:
             _owned.discard(self.pid)
         if self._handle >= 0:
@@ -105,9 +105,9 @@ def start(
 
     Never with `preexec_fn`: that forks the whole worker instead of using vfork.
     """
-    global _starting
+    thread = threading.get_ident()
     with _lock:
-        _starting += 1
+        _starting[thread] = now_ticks()
     popen: subprocess.Popen[bytes] | None = None
     try:
         popen = subprocess.Popen(
@@ -122,17 +122,20 @@ def start(
         )
     finally:
         with _lock:
-            _starting -= 1
+            _starting.pop(thread, None)
             if popen is not None:
                 _owned.add(popen.pid)
     # It cannot have been reaped by anybody else: alive or a zombie, it is in /proc.
     proc = read_process(popen.pid)
     if proc is None:
         raise RuntimeError(f"process {popen.pid} is not in /proc: is /proc mounted?")
-    # When memory runs out, the system shall end the program rather than the worker.
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{popen.pid}/oom_score_adj").write_bytes(str(_OOM_SCORE).encode())
     return Child(popen, proc)
+
+
+def sacrifice(child: Child) -> None:
+    """When memory runs out, let the system end this program rather than the worker."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{child.pid}/oom_score_adj").write_bytes(str(_OOM_SCORE).encode())
 
 
 def keep(pid: int) -> None:
@@ -180,7 +183,7 @@ class RunTree(Tree):
         A cheap look that saves reading all of /proc: under a subreaper whatever a run leaves
         hangs below a child of ours. False means only that a real look is needed.
         """
-        if not _subreaper:
+        if not _subreaper or not _CHILDREN.exists():
             return False
         children = _children() | _children()  # a single reading can miss one when another ends
         with _lock:
@@ -269,14 +272,14 @@ def reap_strays() -> int:
     now = time.monotonic()
     reaped = 0
     with _lock:
-        if _starting:  # a child that is being started is not in `_owned` yet
-            return 0
+        # A child that is being started is not in `_owned` yet, but younger than its start.
+        before = min(_starting.values(), default=float("inf")) - 1
         seen: dict[tuple[int, int], float] = {}
         for pid in _children() - _owned:
             proc = read_process(pid)
             if proc is None or proc.ppid != own_pid or proc.state != "Z":
                 continue
-            if proc.session == own_session:
+            if proc.session == own_session or proc.start >= before:
                 continue
             since = seen[proc.key] = _zombies.get(proc.key, now)
             known = any(proc.key in tree.members for tree in _trees.values())
@@ -322,20 +325,25 @@ def _told(ending: Ending, how: str) -> tuple[list[Ended], list[str]]:
 
 
 def _strays(snapshot: Snapshot) -> list[Proc]:
-    """Children of ours that nobody here started: adopted ones."""
+    """Living children of ours that nobody here started: adopted ones."""
     own_session = os.getsid(0)
     with _lock:
-        if _starting:
-            return []
+        # A child that is being started is not in `_owned` yet, but younger than its start.
+        before = min(_starting.values(), default=float("inf")) - 1
         return [
             proc
             for proc in snapshot.by_parent.get(os.getpid(), ())
-            if proc.pid not in _owned and proc.session != own_session
+            if proc.pid not in _owned
+            and proc.session != own_session
+            and proc.start < before
+            and proc.alive
         ]
 
 
 def _children() -> set[int]:
     """The numbers of our children, zombies included."""
+    if not _CHILDREN.exists():  # a kernel built without them
+        return {proc.pid for proc in SCANNER.snapshot().by_parent.get(os.getpid(), ())}
     found: set[int] = set()
     for name in os.listdir("/proc/self/task"):  # noqa: PTH208 - names only
         try:
@@ -378,7 +386,3 @@ def _command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-TERMINATING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""The signals by which a process is asked to end."""

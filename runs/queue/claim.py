@@ -11,7 +11,7 @@ from django.db import transaction
 from runs.domain.status import EndReason, Phase, Status
 from runs.models import Attempt, Lane, Run
 from runs.queue.lease import WorkerIdentity
-from runs.queue.order import Head, next_heads
+from runs.queue.order import Head, RunningCounts, has_room, next_heads
 
 __all__ = ["Claimed", "WorkerIdentity", "claim_next"]
 
@@ -78,12 +78,14 @@ def _lock_lane(head: Head) -> Lane | None:
 
 
 def _is_full(lane: Lane) -> bool:
-    running = Run.objects.filter(status=Status.RUNNING)
-    limits = (
-        (lane.queue.running_limit, running.filter(queue=lane.queue)),
-        (lane.application.running_limit, running.filter(application=lane.application)),
+    queue, application = lane.queue, lane.application
+    if queue.running_limit is None and application.running_limit is None:
+        return False
+    running = RunningCounts()
+    return not (
+        has_room(queue.running_limit, running.of_queue(queue.pk))
+        and has_room(application.running_limit, running.of_application(application.pk))
     )
-    return any(limit is not None and runs.count() >= limit for limit, runs in limits)
 
 
 def _move(run: Run, identity: WorkerIdentity, now: datetime) -> Claimed | None:

@@ -33,6 +33,29 @@ class Waiting:
     holds: tuple[str, ...]
 
 
+class RunningCounts:
+    """How many runs are running of each queue and application. One query.
+
+    It counts all there are, and those are as few as there are slots: a filter would only lead a
+    planner to the index of an application, and so to all the runs it ever made.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, int], int] = defaultdict(int)
+        rows = Run.objects.filter(status=Status.RUNNING).values_list("queue_id", "application_id")
+        for queue, application, count in rows.annotate(Count("pk")).order_by():
+            self._counts["queue", queue] += count
+            self._counts["application", application] += count
+
+    def of_queue(self, queue: int) -> int:
+        """The running runs of the queue with this primary key."""
+        return self._counts["queue", queue]
+
+    def of_application(self, application: int) -> int:
+        """The running runs of the application with this primary key, over all queues."""
+        return self._counts["application", application]
+
+
 @dataclass(frozen=True)
 class _Fleet:
     """The workers that live, as seen by one queue: how many serve it, and their slots."""
@@ -69,15 +92,20 @@ def next_heads(*, queues: Iterable[str] = (), host: str | None = None) -> list[H
             "application__running_limit",
         )
     )
-    full = _full(
-        {queue: limit for _, _, queue, _, limit, _ in found if limit is not None},
-        {application: limit for *_, application, _, limit in found if limit is not None},
-    )
+    if not any(limit is not None for row in found for limit in row[4:]):
+        return [Head(run, lane, queue) for run, lane, queue, *_ in found]
+    running = RunningCounts()
     return [
         Head(run, lane, queue)
-        for run, lane, queue, application, _, _ in found
-        if ("queue", queue) not in full and ("application", application) not in full
+        for run, lane, queue, application, queue_limit, application_limit in found
+        if has_room(queue_limit, running.of_queue(queue))
+        and has_room(application_limit, running.of_application(application))
     ]
+
+
+def has_room(limit: int | None, running: int) -> bool:
+    """Whether one more may run; no limit is always room."""
+    return limit is None or running < limit
 
 
 def waiting_in_order(
@@ -131,14 +159,7 @@ class _LaneHolds:
                 "queue", "application"
             )
         )
-        self._running: dict[tuple[str, int], int] = _running(
-            {lane.queue_id for lane in self._lanes if lane.queue.running_limit is not None},
-            {
-                lane.application_id
-                for lane in self._lanes
-                if lane.application.running_limit is not None
-            },
-        )
+        self._running = RunningCounts()
         self._workers = list(
             Worker.objects.filter(state__in=(Worker.ACTIVE, Worker.DRAINING)).values_list(
                 "host", "queues", "slots", "slots_used", "state", "drain_wanted"
@@ -178,11 +199,15 @@ class _LaneHolds:
         if queue.paused_at is not None:
             by = f" by {queue.paused_by}" if queue.paused_by else ""
             holds.append(f"Queue `{queue.name}` is paused{by}.")
-        for kind, pk, limit, name in (
-            ("queue", queue.pk, queue.running_limit, f"queue `{queue.name}`"),
-            ("application", application.pk, application.running_limit, str(application)),
+        for limit, running, name in (
+            (queue.running_limit, self._running.of_queue(queue.pk), f"queue `{queue.name}`"),
+            (
+                application.running_limit,
+                self._running.of_application(application.pk),
+                str(application),
+            ),
         ):
-            if limit is not None and (running := self._running.get((kind, pk), 0)) >= limit:
+            if not has_room(limit, running):
                 verb = "is" if running == 1 else "are"
                 holds.append(f"{running} of {limit} runs of {name} {verb} running.")
         fleet = self._fleet(queue.name)
@@ -230,35 +255,6 @@ class _LaneHolds:
             slots += room
             used += min(taken, room)
         return _Fleet(serving, draining, slots, used)
-
-
-def _running(queues: Iterable[int], applications: Iterable[int]) -> dict[tuple[str, int], int]:
-    """How many runs are running of each of these queues and applications. One query or none."""
-    queues, applications = set(queues), set(applications)
-    counts: dict[tuple[str, int], int] = defaultdict(int)
-    if not queues and not applications:
-        return counts
-    rows = (
-        Run.objects.filter(status=Status.RUNNING)
-        .filter(Q(queue__in=queues) | Q(application__in=applications))
-        .values_list("queue_id", "application_id")
-        .annotate(Count("pk"))
-        .order_by()
-    )
-    for queue, application, count in rows:
-        counts["queue", queue] += count
-        counts["application", application] += count
-    # A queue met through one of the applications was counted in part only.
-    wanted = {("queue", pk) for pk in queues} | {("application", pk) for pk in applications}
-    return {key: count for key, count in counts.items() if key in wanted}
-
-
-def _full(queues: dict[int, int], applications: dict[int, int]) -> set[tuple[str, int]]:
-    """Which of these queues and applications run as many as their limit allows."""
-    running = _running(queues, applications)
-    limits = {("queue", pk): limit for pk, limit in queues.items()}
-    limits |= {("application", pk): limit for pk, limit in applications.items()}
-    return {key for key, limit in limits.items() if running.get(key, 0) >= limit}
 
 
 def _behind(run: Run) -> Q:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from celery import bootsteps
 from celery.worker import state as celery_state
@@ -27,7 +27,6 @@ from runs.execution import guardian, process
 from runs.models import Worker, WorkerBoot
 from runs.queue.claim import WorkerIdentity
 from runs.queue.reaper import release_former_boots
-from runs.supervision.scheduler import Scheduler
 from runs.worker.builder import Builder
 from runs.worker.conduct import Conductor
 from runs.worker.places import Places
@@ -63,6 +62,19 @@ class RunsiteStep(bootsteps.StartStopStep):
         """Nothing is left to do: our part ended before Celery was told to leave."""
 
 
+class Companion(Protocol):
+    """A loop that lives in the worker's process."""
+
+    def start(self) -> None:
+        """Begin; waits for nothing."""
+
+    def stop(self) -> None:
+        """End, and wait for that."""
+
+
+companions: list[Callable[[str, str], Companion]] = []
+"""What else starts with the worker, made with its name and boot id; the door fills this."""
+
 _engines: list[Engine] = []
 
 
@@ -89,7 +101,7 @@ class Engine:
         self._flusher = Flusher()
         self._builder = Builder(self.places, worker_name=self.name, boot_id=self.boot_id)
         self._upkeep = Upkeep(self.places)
-        self._scheduler: Scheduler | None = None
+        self._companions: list[Companion] = []
         self._slots: Slots | None = None
         self._guardian: Any = None
         self._signals = 0
@@ -139,9 +151,10 @@ class Engine:
         self._flusher.start()
         self._builder.start()
         self._upkeep.start()
-        if settings.RUNSITE_WORKER_SCHEDULES:
-            self._scheduler = Scheduler(f"worker {self.name}", self.boot_id)
-            self._scheduler.start()
+        for make in companions:
+            companion = make(f"worker {self.name}", self.boot_id)
+            companion.start()
+            self._companions.append(companion)
         slots.start()
         slots.wake()
         self._slots = slots
@@ -149,8 +162,9 @@ class Engine:
 
     def _register(self) -> WorkerIdentity:
         now = timezone.now()
+        name = free_row_name(self.name, self.places.host)
         worker, _ = Worker.objects.update_or_create(
-            name=self.name,
+            name=name,
             defaults={
                 "boot_id": self.boot_id,
                 "host": self.places.host,
@@ -179,12 +193,12 @@ class Engine:
         )
         identity = WorkerIdentity(
             worker_id=worker.pk,
-            name=self.name,
+            name=name,
             boot_id=self.boot_id,
             host=self.places.host,
             queues=tuple(settings.RUNSITE_QUEUES),
         )
-        release_former_boots(identity, now=now)
+        release_former_boots(name, self.boot_id, now=now)
         return identity
 
     def _reap_strays(self) -> None:
@@ -233,8 +247,8 @@ class Engine:
         """Say goodbye, and let Celery end; it is not waited for long."""
         self._over.set()
         threading.Timer(EXIT_WAIT_S, os._exit, (0,)).start()
-        if self._scheduler is not None:
-            self._scheduler.stop()
+        for companion in self._companions:
+            companion.stop()
         self._builder.stop()
         self._upkeep.stop()
         if self._slots is not None:
@@ -250,16 +264,14 @@ class Engine:
 
     def _unregister(self) -> None:
         now = timezone.now()
-        mine = Worker.objects.filter(name=self.name, boot_id=self.boot_id)
+        mine = Worker.objects.filter(boot_id=self.boot_id)
         mine.update(state=Worker.STOPPED, stopped_at=now, slots_used=0, seen_at=now)
         WorkerBoot.objects.filter(boot_id=self.boot_id).update(
             ended_at=now, how="stopped on request"
         )
         connection.close()
 
-    def _wait_for(
-        self, act: Callable[[], WorkerIdentity], what: str
-    ) -> WorkerIdentity | None:
+    def _wait_for(self, act: Callable[[], WorkerIdentity], what: str) -> WorkerIdentity | None:
         failing = False
         while not self._over.is_set() and not self._signal_came.is_set():
             try:
@@ -271,6 +283,19 @@ class Engine:
                 connection.close()
                 self._over.wait(1.0)
         return None
+
+
+def free_row_name(wanted: str, host: str) -> str:
+    """The name of this worker's row: `wanted`, unless a living worker elsewhere has it.
+
+    Two machines may have the same name; taking the row of the other would end its runs.
+    """
+    for number in range(1, 1000):
+        name = wanted if number == 1 else f"{wanted}-at-{number}"
+        taken = Worker.objects.filter(name=name, state__in=(Worker.ACTIVE, Worker.DRAINING))
+        if not taken.exclude(host=host).exists():
+            return name
+    raise RuntimeError(f"a thousand workers are named {wanted}; set RUNSITE_WORKER_NAME")
 
 
 def take_name(data_dir: Path, wanted: str) -> tuple[str, IO[bytes]]:

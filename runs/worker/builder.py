@@ -75,18 +75,14 @@ class Builder:
         self._adopt()
         self._want()
         build = (
-            EnvironmentBuild.objects.filter(
-                host=self._places.host, state=EnvironmentBuild.WAITING
-            )
+            EnvironmentBuild.objects.filter(host=self._places.host, state=EnvironmentBuild.WAITING)
             .select_related("environment")
             .order_by("id")
             .first()
         )
         if build is None:
             return None
-        taken = EnvironmentBuild.objects.filter(
-            pk=build.pk, state=EnvironmentBuild.WAITING
-        ).update(
+        taken = EnvironmentBuild.objects.filter(pk=build.pk, state=EnvironmentBuild.WAITING).update(
             state=EnvironmentBuild.BUILDING,
             worker_name=self._worker_name,
             boot_id=self._boot_id,
@@ -110,23 +106,17 @@ class Builder:
             return
         try:
             with transaction.atomic():
-                EnvironmentBuild.objects.filter(pk=asked.pk, host="").update(
-                    host=self._places.host
-                )
+                EnvironmentBuild.objects.filter(pk=asked.pk, host="").update(host=self._places.host)
         except IntegrityError:
             log.debug("environment %s is taken care of already", asked.environment_id)
 
     def _want(self) -> None:
         """Ask for the environments of runs that wait and that this host has not built."""
         waiting = Run.objects.filter(lane__environment=OuterRef("pk"), status=Status.QUEUED)
-        here = EnvironmentBuild.objects.filter(
-            environment=OuterRef("pk"), host=self._places.host
-        )
+        here = EnvironmentBuild.objects.filter(environment=OuterRef("pk"), host=self._places.host)
         wanted = Environment.objects.filter(Exists(waiting), ~Exists(here))
         for environment in wanted[:20]:
-            EnvironmentBuild.objects.get_or_create(
-                environment=environment, host=self._places.host
-            )
+            EnvironmentBuild.objects.get_or_create(environment=environment, host=self._places.host)
 
     def _build(self, build: EnvironmentBuild) -> None:
         environment = build.environment
@@ -164,9 +154,7 @@ class Builder:
         state = EnvironmentBuild.FAILED if error else EnvironmentBuild.READY
         self._close(build, state, writer, error)
 
-    def _close(
-        self, build: EnvironmentBuild, state: str, writer: _BuildLog, error: str
-    ) -> None:
+    def _close(self, build: EnvironmentBuild, state: str, writer: _BuildLog, error: str) -> None:
         """Write down how it ended, as soon as the database answers."""
         while True:
             try:
@@ -204,8 +192,6 @@ class _BuildLog:
     def text(self) -> str:
         """The newest 64 KiB as text."""
         return bytes(self._data[-LOG_BYTES:]).decode("utf-8", "replace").replace("\x00", "�")
-
-
 
 
 def environment_path(places: Places, key: str) -> Path:

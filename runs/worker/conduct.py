@@ -94,9 +94,7 @@ class Conductor:
             return
         patiently(lambda: results.end_run(run, attempt, record), held=held)
 
-    def _end_without_result(
-        self, held: Held, recorder: Recorder, verdict: results.Verdict
-    ) -> None:
+    def _end_without_result(self, held: Held, recorder: Recorder, verdict: results.Verdict) -> None:
         """End a run whose program never ran, or of which nothing can be recorded."""
         run, attempt = held.claimed.run, held.claimed.attempt
         if held.lost:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +22,7 @@ from runs.domain.status import EndReason, Status
 from runs.domain.values import flatten_values, main_value
 from runs.execution.output import Collected, collect
 from runs.execution.spec import Outcome
+from runs.execution.workspace import Workspace
 from runs.models import (
     Asset,
     Attempt,
@@ -214,22 +214,10 @@ def remove_live_log(attempt: Attempt, stored: StoredLog) -> None:
         object_store().delete_prefix(keys.log_parts_prefix(attempt.run.run_id, attempt.number))
 
 
-def remove_workspace(workspace: Path) -> None:
+def remove_workspace(folder: Path) -> None:
     """Remove the folder of an attempt, whatever the program made of its modes."""
-
-    def make_writable(function: Callable[..., Any], path: str, _: Any) -> None:
-        parent = Path(path).parent
-        for folder in (parent, Path(path)):
-            if folder.is_dir() and not folder.is_symlink():
-                folder.chmod(0o700)
-        function(path)
-
-    try:
-        shutil.rmtree(workspace, onerror=make_writable)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        log.warning("the workspace %s could not be removed: %s", workspace.name, error)
+    if not Workspace(folder).remove():
+        log.warning("the workspace %s could not be removed whole", folder.name)
 
 
 def _with_cancel(run: Run, verdict: Verdict) -> Verdict:
@@ -309,9 +297,7 @@ def _store_files(held: Held, record: Record, collected: Collected, outcome: Outc
     def put(role: str, index: int, key: str, name: str, path: Path) -> None:
         stored = patiently(lambda: object_store().put_file(key, path), held=held)
         record.files.append(
-            RunFile(
-                run=run, role=role, number=index, path=name, size_bytes=stored.size, key=key
-            )
+            RunFile(run=run, role=role, number=index, path=name, size_bytes=stored.size, key=key)
         )
 
     if outcome.stdout_bytes:
@@ -337,18 +323,22 @@ def _prepare_documents(held: Held, record: Record, collected: Collected) -> None
             RunFile(run=run, role=role, path=f"{role}.json", size_bytes=len(data), key=key)
         )
     record.value = main_value(collected.metrics, collected.statistics)
-    for position, value in enumerate(flatten_values(collected.metrics, collected.statistics)):
+    flat = flatten_values(collected.metrics, collected.statistics)
+    for position, (name, value) in enumerate(flat.values.items()):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         record.metrics.append(
             RunMetric(
                 account_id=run.account_id,
                 application_id=run.application_id,
                 run=run,
-                name=value.name,
+                name=name,
                 position=position,
-                text=value.text,
-                number=value.number,
+                text=value if isinstance(value, str) else json.dumps(value),
+                number=float(value) if is_number else None,
             )
         )
+    if flat.left_out:
+        record.warnings.append(f"{flat.left_out} metrics are not in the table: there are too many.")
     if collected.assets is None:
         return
     specs, warnings = read_assets(collected.assets)

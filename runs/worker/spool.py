@@ -63,7 +63,7 @@ class Spool:
         return max(0, self.tail_start - self._half) if self.written > self._half else 0
 
     def write(self, data: bytes) -> None:
-        """Append `data`; when the disk refuses, the rest of the log is lost and `failed` says why."""
+        """Append `data`; when the disk refuses, the rest is lost and `failed` says why."""
         view = memoryview(data)
         while view and not self.failed:
             try:

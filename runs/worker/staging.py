@@ -60,38 +60,34 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held) -> Stag
     workspace = places.workspace(run.run_id, attempt.number)
     cwd = workspace / "work"
     temporary = workspace / "tmp"
-    temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary.mkdir(mode=0o700, parents=True)
     _copy_executable(executable, cwd, places, held)
     stdin = _place_input(run.input_data, manifest, workspace, cwd, held)
-    options = list(RunOption.objects.filter(run=run).order_by("position"))
-    definitions = {item.name: item for item in manifest.options.items}
-    shadowed = environment.shadowed_names(definitions)
-    pairs = [
-        (option.name, option.text)
-        for option in options
-        if option.passed or (option.name in shadowed and option.text != "")
-    ]
+    options = RunOption.objects.filter(run=run, passed=True).order_by("position")
+    pairs = list(options.values_list("name", "text"))
     entry = cwd / manifest.entrypoint
+    mark = places.mark(boot_id, run.run_id, attempt.number)
     command = environment.build_command(
         manifest.type,
         entry,
         interpreter=interpreter,
         arguments=environment.option_arguments(pairs, manifest.options.format),
     )
+    bundled = bundled_packages(cwd)
     spec = RunSpec(
         run_id=run.run_id,
         attempt=attempt.number,
         workspace=workspace,
-        command=tuple(command),
-        cwd=cwd,
+        command=command,
+        cwd=_folder_of(manifest, cwd),
         env=environment.child_environment(
             run_id=run.run_id,
             run_dir=cwd,
-            temporary=temporary,
-            path=settings.RUNSITE_APP_PATH,
-            python_path=bundled_packages(cwd),
+            tmp=temporary,
+            mark=mark,
+            extra={"PYTHONPATH": str(bundled)} if bundled else None,
         ),
-        mark=places.mark(boot_id, run.run_id, attempt.number),
+        mark=mark,
         content_format=run.input_format,
         stdin=stdin,
         entry=entry,
@@ -102,6 +98,22 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held) -> Stag
         output_limit_bytes=settings.RUNSITE_OUTPUT_LIMIT,
     )
     return Staged(spec, run.output_format, _output_paths(manifest))
+
+
+def _folder_of(manifest: Manifest, cwd: Path) -> Path:
+    """The working directory: that of the copy, or a folder of it that the manifest names."""
+    if not manifest.cwd:
+        return cwd
+    folder = Path(os.path.normpath(cwd / manifest.cwd))
+    if folder != cwd and cwd not in folder.parents:
+        raise CannotStage(
+            f"The manifest's `execution.cwd` is `{manifest.cwd}`, outside of the application."
+            " Give a folder inside it.",
+            EndReason.NOT_STARTED,
+            "not started: working directory outside",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _output_paths(manifest: Manifest) -> OutputPaths:

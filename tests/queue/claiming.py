@@ -18,37 +18,49 @@ from runs.domain.status import EndReason, Status  # noqa: E402
 from runs.models import Account, Attempt, Queue, Run, RunEvent  # noqa: E402
 from runs.queue.claim import Claimed, claim_next  # noqa: E402
 from runs.queue.lease import WorkerIdentity  # noqa: E402
-from tests.factories import make_account, make_application, make_run, make_worker  # noqa: E402
+from tests.factories import (  # noqa: E402
+    make_account,
+    make_application,
+    make_build,
+    make_environment,
+    make_run,
+    make_worker,
+)
 
-FREE, LIMITED, SHARED, PAUSED = "free", "limited", "shared", "paused"
+LIMITED, LEFT, RIGHT, PAUSED = "limited", "left", "right", "paused"
 QUEUE_LIMIT, APPLICATION_LIMIT = 2, 1
 
 
 def prepare(runs: int) -> None:
-    """`runs` runs of each kind that may start, and one in a paused queue."""
+    """`runs` runs that may start, and one in a paused queue.
+
+    There are two kinds of workers, by host and queues, and what one limit holds together lies in
+    different lanes of theirs. So they reach for different runs at the same time: a limit that
+    is looked at without a lock is exceeded.
+    """
     call_command("migrate", verbosity=0)
     account = make_account("races")
-    queues = {name: Queue.objects.create(account=account, name=name) for name in (FREE, SHARED)}
-    queues[LIMITED] = Queue.objects.create(account=account, name=LIMITED, running_limit=QUEUE_LIMIT)
-    queues[PAUSED] = Queue.objects.create(
-        account=account, name=PAUSED, paused_at=timezone.now(), paused_by="ann"
-    )
-    anything = make_application(account, application_id="anything")
-    other = make_application(account, application_id="other")
+    queues = {name: Queue.objects.create(account=account, name=name) for name in (LEFT, RIGHT)}
+    limited = Queue.objects.create(account=account, name=LIMITED, running_limit=QUEUE_LIMIT)
+    paused = Queue.objects.create(account=account, name=PAUSED, paused_at=timezone.now())
+    anything = {name: make_application(account, application_id=name) for name in (LEFT, RIGHT)}
     one_at_once = make_application(account, application_id="one", running_limit=APPLICATION_LIMIT)
+    environments = {name: make_environment() for name in (LEFT, RIGHT)}
+    for name, environment in environments.items():
+        make_build(environment, host=name)
     for number in range(runs // 4):
-        make_run(anything, queue=queues[FREE], priority=1 + number % 9)
-        make_run([anything, other][number % 2], queue=queues[LIMITED])
-        # One limit over two queues: no lock of a queue alone can keep it.
-        make_run(one_at_once, queue=queues[[FREE, SHARED][number % 2]])
-        make_run(other, queue=queues[SHARED], priority=1)
-    make_run(anything, queue=queues[PAUSED], priority=1)
+        side = (LEFT, RIGHT)[number % 2]
+        make_run(one_at_once, queue=queues[side], priority=1)
+        make_run(anything[side], queue=limited, environment=environments[side], priority=2)
+        make_run(anything[side], queue=queues[side], priority=1 + number % 9)
+        make_run(anything[side], queue=limited, environment=environments[side])
+    make_run(anything[LEFT], queue=paused, priority=1)
 
 
-def claim(name: str) -> None:
+def claim(name: str, side: str) -> None:
     """Claim and end until nothing is left; says what was claimed and the most seen at once."""
-    worker = make_worker(name=name)
-    identity = WorkerIdentity(worker.pk, worker.name, worker.boot_id, worker.host)
+    worker = make_worker(name=name, host=side)
+    identity = WorkerIdentity(worker.pk, name, worker.boot_id, side, (side, LIMITED, PAUSED))
     print("ready", flush=True)
     sys.stdin.readline()
     claimed: list[str] = []
@@ -60,11 +72,12 @@ def claim(name: str) -> None:
             claimed.append(one.run.run_id)
             held.append(one)
             running = Run.objects.filter(status=Status.RUNNING)
-            most[LIMITED] = max(most[LIMITED], running.filter(queue__name=LIMITED).count())
-            most["one"] = max(
-                most["one"], running.filter(application__application_id="one").count()
-            )
-        if held and (one is None or len(held) > 2):
+            seen = {
+                LIMITED: running.filter(queue__name=LIMITED).count(),
+                "one": running.filter(application__application_id="one").count(),
+            }
+            most = {limit: max(most[limit], seen[limit]) for limit in most}
+        if held and (one is None or len(held) > 1):
             _end(held.pop(0))
         elif one is None and not Run.objects.waiting().exclude(queue__name=PAUSED).exists():
             break
@@ -100,6 +113,6 @@ if __name__ == "__main__":
     if what == "prepare":
         prepare(int(rest[0]))
     elif what == "claim":
-        claim(rest[0])
+        claim(*rest)
     else:
         report()

@@ -65,7 +65,7 @@ def test_four_processes_claim_each_of_200_runs_exactly_once(kind: str, tmp_path:
         _run(environment, "prepare", str(RUNS))
         claimers = [
             subprocess.Popen(
-                _command("claim", f"w{number}"),
+                _command("claim", f"w{number}", ("left", "right")[number % 2]),
                 env=environment,
                 cwd=ROOT,
                 stdin=subprocess.PIPE,

@@ -1,0 +1,235 @@
+"""Applications: create, change, pin, archive and delete them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from runs.actions.actors import Actor
+from runs.actions.audit import record_change
+from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed
+from runs.domain.ids import is_chosen_id
+from runs.domain.roles import may
+from runs.models import Account, Application
+from runs.storage import keys, object_store
+
+RESERVED_IDS = frozenset({"new"})
+"""Ids that stand for pages of their own."""
+LONGEST_DESCRIPTION = 10_000
+
+
+def create_application(
+    *,
+    account: Account,
+    application_id: str,
+    actor: Actor,
+    name: str = "",
+    description: str = "",
+    folder: str = "",
+    now: datetime | None = None,
+) -> Application:
+    """A new application without an executable; its name is its id when none is given.
+
+    Raises `FieldsInvalid` for an id that is taken or no id, `NotAllowed` without the permission
+    *manage applications*.
+    """
+    check_manages(actor)
+    check_new_application(
+        account=account, application_id=application_id, name=name, description=description
+    )
+    now = now or timezone.now()
+    try:
+        with transaction.atomic():
+            application = Application.objects.create(
+                account=account,
+                application_id=application_id,
+                name=name.strip() or application_id,
+                description=description,
+                folder=folder,
+                created_by=actor.user,
+                created_at=now,
+            )
+            _record(application, actor, "created", now=now)
+    except IntegrityError as error:
+        raise FieldsInvalid({"application_id": [_taken(application_id)]}) from error
+    return application
+
+
+def check_new_application(
+    *, account: Account, application_id: str, name: str = "", description: str = ""
+) -> None:
+    """Raise `FieldsInvalid` unless an application may be made with these values."""
+    errors = _text_errors(name, description)
+    if message := id_fault(application_id):
+        errors["application_id"] = [message]
+    elif application_id in RESERVED_IDS:
+        errors["application_id"] = [f"`{application_id}` is the address of a page. Choose another."]
+    elif account.applications.filter(application_id=application_id).exists():
+        errors["application_id"] = [_taken(application_id)]
+    if errors:
+        raise FieldsInvalid(errors)
+
+
+def update_application(
+    *,
+    application: Application,
+    actor: Actor,
+    name: str,
+    description: str = "",
+    running_limit: int | None = None,
+    time_limit_s: int | None = None,
+    repeatable: bool = True,
+    main_metric: str = "",
+    now: datetime | None = None,
+) -> Application:
+    """Change the settings of an application; limits of None mean those of the installation.
+
+    Raises `FieldsInvalid` with the messages of each field.
+    """
+    check_manages(actor)
+    errors = _text_errors(name, description)
+    if not name.strip():
+        errors["name"] = ["Give a name."]
+    most = int(settings.RUNSITE_TIME_LIMIT_S)
+    if time_limit_s is not None and not 1 <= time_limit_s <= most:
+        errors["time_limit_s"] = [f"Give a time limit from 1 to {most} seconds."]
+    if running_limit is not None and not 1 <= running_limit <= 100_000:
+        errors["running_limit"] = ["Give a number from 1 to 100000, or leave it empty."]
+    if len(main_metric) > 200:
+        errors["main_metric"] = ["A metric's name has at most 200 characters."]
+    if errors:
+        raise FieldsInvalid(errors)
+    columns = {
+        "name": name.strip(),
+        "description": description,
+        "running_limit": running_limit,
+        "time_limit_s": time_limit_s,
+        "repeatable": repeatable,
+        "main_metric": main_metric.strip(),
+    }
+    changed = [field for field, value in columns.items() if getattr(application, field) != value]
+    if not changed:
+        return application
+    with transaction.atomic():
+        Application.objects.filter(pk=application.pk).update(**columns)
+        _record(application, actor, "changed", detail=", ".join(changed), now=now)
+    for field, value in columns.items():
+        setattr(application, field, value)
+    return application
+
+
+def pin_application(*, application: Application, pinned: bool, actor: Actor) -> None:
+    """Show an application first in lists and on the home page, or no longer."""
+    check_manages(actor)
+    Application.objects.filter(pk=application.pk).update(pinned=pinned)
+    application.pinned = pinned
+
+
+def archive_application(
+    *, application: Application, actor: Actor, now: datetime | None = None
+) -> bool:
+    """Take an application out of the lists; its runs stay. Whether this changed anything."""
+    check_manages(actor)
+    now = now or timezone.now()
+    with transaction.atomic():
+        changed = Application.objects.filter(pk=application.pk, archived_at=None).update(
+            archived_at=now, pinned=False
+        )
+        if changed:
+            _record(application, actor, "archived", now=now)
+            application.archived_at, application.pinned = now, False
+    return bool(changed)
+
+
+def restore_application(
+    *, application: Application, actor: Actor, now: datetime | None = None
+) -> bool:
+    """Bring an archived application back; whether this changed anything."""
+    check_manages(actor)
+    archived = Application.objects.filter(pk=application.pk, archived_at__isnull=False)
+    with transaction.atomic():
+        changed = archived.update(archived_at=None)
+        if changed:
+            _record(application, actor, "restored", now=now)
+            application.archived_at = None
+    return bool(changed)
+
+
+def delete_application(
+    *, application: Application, actor: Actor, now: datetime | None = None
+) -> None:
+    """Delete an application that never ran, with its versions, instances and executables.
+
+    Raises `Conflict` when it has runs: they are history, so it can only be archived.
+    """
+    check_manages(actor)
+    with transaction.atomic():
+        held = Application.objects.select_for_update().get(pk=application.pk)
+        if held.runs.exists():
+            raise Conflict(
+                f"{held} has runs, which are kept. Archive it instead, or delete its runs first."
+            )
+        executables = list(held.executables.all())
+        Application.objects.filter(pk=held.pk).update(executable=None, default_instance=None)
+        held.instances.all().delete()
+        held.versions.all().delete()
+        held.executables.all().delete()
+        _record(held, actor, "deleted", now=now)
+        held.delete()
+    for executable in executables:
+        prefix = keys.executable_prefix(application.pk, executable.executable_id)
+        object_store().delete_prefix(prefix)
+
+
+def check_manages(actor: Actor) -> None:
+    """Raise `NotAllowed` unless the actor may change applications."""
+    if not may(actor.role, "manage applications"):
+        raise NotAllowed("Your role may not change applications. Ask a developer or an admin.")
+
+
+def id_fault(text: str) -> str:
+    """Why `text` cannot be a chosen id, in words; empty when it can."""
+    if is_chosen_id(text):
+        return ""
+    if not text:
+        return "Give an id."
+    return (
+        "Use 1 to 128 letters, digits, dots, dashes and underscores, without two dots in a row."
+    )
+
+
+def _text_errors(name: str, description: str) -> dict[str, list[str]]:
+    errors: dict[str, list[str]] = {}
+    if len(name) > 200:
+        errors["name"] = ["A name has at most 200 characters."]
+    if len(description) > LONGEST_DESCRIPTION:
+        errors["description"] = [
+            f"A description has at most {LONGEST_DESCRIPTION:,} characters."
+        ]
+    return errors
+
+
+def _taken(application_id: str) -> str:
+    return f"The account has an application `{application_id}` already. Choose another id."
+
+
+def _record(
+    application: Application,
+    actor: Actor,
+    verb: str,
+    *,
+    detail: str = "",
+    now: datetime | None = None,
+) -> None:
+    record_change(
+        account=application.account,
+        actor=actor,
+        verb=verb,
+        noun="application",
+        target=application.application_id,
+        detail=detail,
+        now=now,
+    )

@@ -1,0 +1,339 @@
+"""Executes one program: start, watch, end, and tell what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from signal import SIGKILL
+
+from runs.execution import process
+from runs.execution.exit_codes import explain
+from runs.execution.pump import Pump
+from runs.execution.spec import CannotStart, Ended, LogSink, Outcome, Reason, RunSpec, Stop, Usage
+from runs.execution.start_failures import check_start, words_for
+from runs.execution.tree import MARK, TICKS_PER_S, Proc
+from runs.execution.usage import Meter, peak_memory
+
+LOOK_EVERY_S = 0.15
+"""How often `should_stop` and `tick` are called at least."""
+
+_LEFT_GRACE_S = 1.0
+_HOW = {
+    Reason.CANCELED: "canceled",
+    Reason.WORKER_STOPPED: "worker stopped",
+    Reason.TIMED_OUT: "time limit",
+    Reason.OUTPUT_TOO_LARGE: "output limit",
+}
+
+
+def execute(
+    spec: RunSpec,
+    *,
+    log: LogSink,
+    should_stop: Callable[[], Stop | None],
+    on_start: Callable[[int, float], None] = lambda pid, started: None,
+    on_usage: Callable[[Usage], None] = lambda usage: None,
+    tick: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Run the program of `spec` to its end and return when nothing of it is alive.
+
+    `should_stop` is asked at least five times a second and `tick` called as often, also while
+    processes are being ended. `on_start` gets the pid and the start of the process in seconds since
+    boot. `log.write` is called from another thread. A program that cannot be started is an
+    `Outcome` with reason `not_started`; an exception of a callback ends the program and is raised.
+    """
+    execution = _Execution(spec, log, should_stop, on_usage, tick)
+    wish = should_stop()
+    if wish is not None:
+        execution.reason = _reason_of(wish)
+        spec.workspace.joinpath("stdout").touch()
+        return execution.outcome(exit_code=None, signal=None)
+    try:
+        check_start(spec)
+        execution.start()
+    except CannotStart as problem:
+        return execution.not_started(str(problem))
+    try:
+        on_start(execution.child.pid, execution.child.proc.start / TICKS_PER_S)
+        execution.watch()
+    except BaseException:
+        execution.abandon()
+        raise
+    return execution.finish()
+
+
+@dataclass
+class _Execution:
+    """The state of one call of `execute`."""
+
+    spec: RunSpec
+    log: LogSink
+    should_stop: Callable[[], Stop | None]
+    on_usage: Callable[[Usage], None]
+    tick: Callable[[], None]
+    reason: Reason | None = None
+    ended: list[Ended] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.monotonic)
+    child: process.Child = field(init=False)
+    tree: process.RunTree = field(init=False)
+    pump: Pump = field(init=False)
+    meter: Meter | None = None
+    killed_outside: bool = False
+    own_peak_bytes: int = 0
+    ooms: int = 0
+
+    @property
+    def stdout(self) -> Path:
+        """Where stdout is kept."""
+        return self.spec.workspace / "stdout"
+
+    def start(self) -> None:
+        """Start the program with its pipes. Raises CannotStart."""
+        spec = self.spec
+        self.own_peak_bytes = peak_memory("self")
+        self.ooms = _oom_kills()
+        with contextlib.ExitStack() as files:
+            try:
+                stdin = os.open(spec.stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                files.callback(os.close, stdin)
+                read_out, write_out = os.pipe()
+                files.callback(os.close, write_out)
+                on_failure = files.enter_context(contextlib.ExitStack())
+                on_failure.callback(os.close, read_out)
+                read_err, write_err = os.pipe()
+                files.callback(os.close, write_err)
+                on_failure.callback(os.close, read_err)
+                self.inodes = {os.fstat(read_out).st_ino, os.fstat(read_err).st_ino}
+                self.pump = Pump(
+                    stdout=read_out,
+                    stderr=read_err,
+                    path=self.stdout,
+                    log=self.log,
+                    limit_bytes=spec.output_limit_bytes,
+                    stdout_is_log=spec.stdout_is_log,
+                )
+                self.started_at = datetime.now(UTC)
+                self.started = time.monotonic()
+                self.child = process.start(
+                    spec.command,
+                    cwd=spec.cwd,
+                    env={MARK: spec.mark, **spec.env, MARK: spec.mark},
+                    stdin=stdin,
+                    stdout=write_out,
+                    stderr=write_err,
+                )
+            except (OSError, ValueError) as problem:
+                raise CannotStart(words_for(problem, spec)) from problem
+            on_failure.pop_all()
+        process.sacrifice(self.child)
+        self.tree = process.RunTree(self.child, mark=spec.mark, workspace=spec.workspace)
+        self.meter = Meter(
+            self.tree,
+            self.on_usage,
+            every_s=spec.usage_every_s,
+            own_peak_bytes=self.own_peak_bytes,
+        )
+        self.pump.start()
+
+    def watch(self) -> None:
+        """Wait for the end of the program, or bring it about; then end what it left."""
+        assert self.meter is not None
+        while not self.child.wait(min(LOOK_EVERY_S, self.meter.due_in(), self._time_left())):
+            self.tick()
+            reason, wish = self._wants_end()
+            if reason is not None:
+                self._end_all(reason, wish)
+                return
+            self.meter.sample()
+        self.killed_outside = True
+        self._end_left()
+
+    def finish(self) -> Outcome:
+        """Collect what is known once nothing is alive."""
+        assert self.meter is not None
+        if not self.pump.finished.is_set():
+            self.pump.stop()
+            self.warnings.append(
+                "The output was still open in a process that could not be found or ended; what it"
+                " wrote later is not kept."
+            )
+        self.pump.close()
+        self.tree.close()
+        code, cpu_s, maxrss_bytes = self.child.reap()
+        self.meter.finish(cpu_s, maxrss_bytes)
+        signal = -code if code < 0 else None
+        if signal == SIGKILL and self.killed_outside and _oom_kills() > self.ooms:
+            self.reason = Reason.OUT_OF_MEMORY
+        if self.reason is None and self.pump.over_limit.is_set():
+            self.reason = Reason.OUTPUT_TOO_LARGE  # it ended before it could be ended for it
+        return self.outcome(exit_code=code if code >= 0 else None, signal=signal)
+
+    def abandon(self) -> None:
+        """A fault of ours: leave nothing alive and nothing open."""
+        process.end_tree(
+            self._find, how="", grace_s=0, tick=lambda: None, hurry=lambda: True
+        )
+        if not self.pump.finished.is_set():
+            self.pump.stop()
+        self.pump.close()
+        self.tree.close()
+        self.child.reap()
+
+    def not_started(self, words: str) -> Outcome:
+        """The outcome of a program that never ran."""
+        self.stdout.touch()
+        self.reason = Reason.NOT_STARTED
+        cause, _colon, remedy = words.partition(": ")
+        made = self.outcome(exit_code=None, signal=None)
+        error = f"not started: {cause.rstrip('.')}"
+        detail = words if remedy else f"{words} Upload the application again."
+        return _with_words(made, error, detail)
+
+    def outcome(self, *, exit_code: int | None, signal: int | None) -> Outcome:
+        """What came of it, as far as it got."""
+        spec = self.spec
+        store_failure = ""
+        stdout_bytes = 0
+        if hasattr(self, "pump"):
+            stdout_bytes = self.pump.stdout_bytes
+            store_failure = self.pump.store_failure
+            if self.pump.dropped_bytes:
+                self.warnings.append(
+                    f"{self.pump.dropped_bytes} bytes of stdout were not kept."
+                )
+            if self.pump.log_failure:
+                self.warnings.append(f"Part of the log was not kept: {self.pump.log_failure}.")
+        told = explain(
+            exit_code,
+            signal,
+            reason=self.reason,
+            time_limit_s=spec.time_limit_s,
+            output_limit_bytes=spec.output_limit_bytes,
+        )
+        made = Outcome(
+            exit_code=exit_code,
+            signal=signal,
+            reason=str(self.reason) if self.reason else None,
+            error=told.error,
+            detail=told.detail,
+            started_at=self.started_at,
+            ended_at=datetime.now(UTC),
+            duration_s=time.monotonic() - self.started,
+            cpu_s=self.meter.cpu_s if self.meter else 0.0,
+            peak_memory_bytes=self.meter.peak_memory_bytes if self.meter else 0,
+            stdout=self.stdout,
+            stdout_bytes=stdout_bytes,
+            ended=tuple(self.ended),
+            warnings=tuple(self.warnings),
+        )
+        if store_failure and self.reason is Reason.OUTPUT_TOO_LARGE:
+            return _with_words(
+                made,
+                f"output not stored: {store_failure}",
+                "The worker could not write the output of the program to its disk; free space in"
+                " its data directory and run it again.",
+            )
+        return made
+
+    def _wants_end(self) -> tuple[Reason | None, Stop | None]:
+        wish = self.should_stop()
+        if wish is not None:
+            return _reason_of(wish), wish
+        if self._time_left() <= 0:
+            return Reason.TIMED_OUT, None
+        if self.pump.over_limit.is_set() or self.pump.store_failure:
+            return Reason.OUTPUT_TOO_LARGE, None
+        return None, None
+
+    def _time_left(self) -> float:
+        if self.spec.time_limit_s is None:
+            return float("inf")
+        return max(0.0, self.spec.time_limit_s - (time.monotonic() - self.started))
+
+    def _end_all(self, reason: Reason, wish: Stop | None) -> None:
+        """Signals, grace, SIGKILL to everything of the run."""
+        self.reason = reason
+        how = "killed at once" if wish is Stop.KILL else _HOW[reason]
+        self._end(how, 0 if wish is Stop.KILL else self.spec.grace_s)
+        self.child.wait(float(60))
+        self._await_pipes(0.5)
+        self._end_holders()
+
+    def _end_left(self) -> None:
+        """The program has ended: give its pipes a moment, then end what it left behind."""
+        self._await_pipes(self.spec.pipe_wait_s)
+        held = not self.pump.finished.is_set()
+        if not held and self.tree.none_left():
+            return
+        grace_s = min(_LEFT_GRACE_S, self.spec.grace_s)
+        self._end("held the output open" if held else "left running", grace_s)
+        if held:
+            self._await_pipes(0.5)
+            self._end_holders()
+
+    def _end_holders(self) -> None:
+        """End what keeps the pipes open and was not found otherwise."""
+        if self.pump.finished.is_set():
+            return
+        ended, warnings = process.end_tree(
+            lambda: [] if self.pump.finished.is_set() else process.pipe_holders(self.inodes),
+            how="held the output open",
+            grace_s=min(_LEFT_GRACE_S, self.spec.grace_s),
+            tick=self.tick,
+            hurry=self._hurried,
+        )
+        self.ended += ended
+        self.warnings += warnings
+        self._await_pipes(0.5)
+
+    def _end(self, how: str, grace_s: float) -> None:
+        ended, warnings = process.end_tree(
+            self._find, how=how, grace_s=grace_s, tick=self._tick_and_sample, hurry=self._hurried
+        )
+        self.ended += ended
+        self.warnings += warnings
+
+    def _find(self) -> list[Proc]:
+        return self.tree.living()
+
+    def _tick_and_sample(self) -> None:
+        self.tick()
+        if self.meter is not None:
+            self.meter.sample()
+
+    def _hurried(self) -> bool:
+        return self.should_stop() is Stop.KILL
+
+    def _await_pipes(self, limit_s: float) -> None:
+        """Wait for the end of both streams, but not when the run shall end."""
+        until = time.monotonic() + limit_s
+        while not self.pump.finished.wait(min(LOOK_EVERY_S, max(0.0, until - time.monotonic()))):
+            self.tick()
+            if time.monotonic() >= until or self.should_stop() is not None:
+                return
+
+
+def _reason_of(wish: Stop) -> Reason:
+    return Reason.CANCELED if wish is Stop.CANCEL else Reason.WORKER_STOPPED
+
+
+def _with_words(outcome: Outcome, error: str, detail: str) -> Outcome:
+    from dataclasses import replace
+
+    return replace(outcome, error=error, detail=detail)
+
+
+def _oom_kills() -> int:
+    """How often the system has killed a process for memory since boot."""
+    with contextlib.suppress(OSError), open("/proc/vmstat", "rb") as handle:  # noqa: PTH123
+        for line in handle:
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+    return 0
