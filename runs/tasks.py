@@ -8,7 +8,7 @@ from celery import shared_task
 from django.conf import settings
 
 
-@shared_task(name="runs.tasks.nudge", ignore_result=True)
+@shared_task(name="runs.tasks.nudge", ignore_result=True)  # type: ignore[untyped-decorator]
 def nudge(queue_name: str = "") -> None:
     """Wake the worker of this process; the table says what there is to do."""
     from runs.worker import boot

@@ -196,9 +196,7 @@ def id_fault(text: str) -> str:
         return ""
     if not text:
         return "Give an id."
-    return (
-        "Use 1 to 128 letters, digits, dots, dashes and underscores, without two dots in a row."
-    )
+    return "Use 1 to 128 letters, digits, dots, dashes and underscores, without two dots in a row."
 
 
 def _text_errors(name: str, description: str) -> dict[str, list[str]]:
@@ -206,9 +204,7 @@ def _text_errors(name: str, description: str) -> dict[str, list[str]]:
     if len(name) > 200:
         errors["name"] = ["A name has at most 200 characters."]
     if len(description) > LONGEST_DESCRIPTION:
-        errors["description"] = [
-            f"A description has at most {LONGEST_DESCRIPTION:,} characters."
-        ]
+        errors["description"] = [f"A description has at most {LONGEST_DESCRIPTION:,} characters."]
     return errors
 
 

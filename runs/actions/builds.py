@@ -100,9 +100,9 @@ def _check_and_pack(folder: Path, scratch: Path, *, suggested_name: str) -> Buil
     text = _manifest_text(folder, names)
     manifest = parse_manifest(text)
     selection = select_files(manifest.files, [*names, *folders], manifest.entrypoint)
-    problems = [
-        _pattern_problem(text, pattern) for pattern in selection.missing_patterns
-    ] + [_entry_problem(text, manifest, name, names) for name in [selection.missing_entry] if name]
+    problems = [_pattern_problem(text, pattern) for pattern in selection.missing_patterns] + [
+        _entry_problem(text, manifest, name, names) for name in [selection.missing_entry] if name
+    ]
     if problems:
         raise ManifestInvalid("\n".join(str(problem) for problem in problems), problems)
     requirements = _requirements(folder, manifest, names, text)

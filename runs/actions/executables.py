@@ -218,8 +218,9 @@ def _declared(application: Application, build: Build) -> dict[str, object]:
     if application.executable is not None:
         before = manifest_from_json(application.executable.manifest).runsite
     found: dict[str, object] = {}
-    if present.repeatable is not None and (before is None or before.repeatable is None
-                                           or before.repeatable != present.repeatable):
+    if present.repeatable is not None and (
+        before is None or before.repeatable is None or before.repeatable != present.repeatable
+    ):
         found["repeatable"] = present.repeatable
     limit = present.time_limit_s
     if limit is not None and (before is None or before.time_limit_s != limit):

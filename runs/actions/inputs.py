@@ -27,6 +27,10 @@ from runs.storage import ObjectTooLarge, Stored, keys, object_store
 CHECKED_BYTES = 64 * 1024 * 1024
 """JSON up to this size is parsed before it is accepted; larger ones are looked at by the app."""
 STORED_NAMES = {"json": "input.json", "text": "input"}
+STDIN_SAMPLES = ("input.json", "inputs/input.json", "input.txt", "input")
+"""Where apps keep a sample of what they read on stdin."""
+SAMPLE_FOLDER = ".runsite/sample"
+"""Where an executable carries samples that its manifest does not select; never given to a run."""
 
 
 @dataclass(frozen=True)
@@ -129,27 +133,27 @@ def sample_input(*, account: Account, executable: Executable) -> InputData | Non
     content_format = manifest.content.format
     with object_store().open(executable.archive_key) as stream:
         if not is_folder_format(content_format):
-            for name in ("input.json", "inputs/input.json", "input.txt", "input"):
-                stream.seek(0)
-                data = archive.read_member(stream, name, CHECKED_BYTES)
-                if data is not None:
-                    return store_text_input(
-                        account=account, content_format=content_format, data=data, file_name=name
-                    )
-            return None
-        inside = input_folder(content_format, manifest.content.input_path) + "/"
-        with archive.open_archive(stream) as reader:
-            found = (
-                NewFile(member.entry.name.removeprefix(inside), partial(_spooled, member))
-                for member in reader.members()
-                if not member.is_folder and member.entry.name.startswith(inside)
-            )
-            first = next(found, None)
-            if first is None:
+            found = _first_of(stream, STDIN_SAMPLES)
+            if found is None:
                 return None
-            return store_folder_input(
-                account=account, content_format=content_format, files=chain([first], found)
+            name, data = found
+            return store_text_input(
+                account=account, content_format=content_format, data=data, file_name=name
             )
+        inside = input_folder(content_format, manifest.content.input_path) + "/"
+        for folder in (f"{SAMPLE_FOLDER}/{inside}", inside):
+            with archive.open_archive(stream) as reader:
+                files = (
+                    NewFile(member.entry.name.removeprefix(folder), partial(_spooled, member))
+                    for member in reader.members()
+                    if not member.is_folder and member.entry.name.startswith(folder)
+                )
+                first = next(files, None)
+                if first is not None:
+                    return store_folder_input(
+                        account=account, content_format=content_format, files=chain([first], files)
+                    )
+    return None
 
 
 def open_input_file(file: InputFile) -> BinaryIO:
@@ -228,9 +232,21 @@ def _put(key: str, stream: BinaryIO, name: str, *, limit: int | None = None) -> 
         ) from error
 
 
+def _first_of(stream: BinaryIO, names: tuple[str, ...]) -> tuple[str, bytes] | None:
+    """The first of `names` that an executable's archive has as sample or file, and its content."""
+    with archive.open_archive(stream) as reader:
+        there = {member.entry.name for member in reader.members() if not member.is_folder}
+    for name in names:
+        for path in (f"{SAMPLE_FOLDER}/{name}", name):
+            if path in there:
+                data = archive.read_member(stream, path, CHECKED_BYTES)
+                return None if data is None else (name, data)
+    return None
+
+
 def _spooled(member: Member) -> BinaryIO:
     """The content of a member as a file; in memory while it is small."""
-    file = tempfile.SpooledTemporaryFile(max_size=2**20, dir=_scratch())  # noqa: SIM115
+    file = tempfile.SpooledTemporaryFile(max_size=2**20, dir=str(_scratch()))  # noqa: SIM115
     for piece in member.content():
         file.write(piece)
     file.seek(0)

@@ -51,7 +51,7 @@ def end_processes(
     hurry: Callable[[], bool] = lambda: False,
     give_up_s: float | None = None,
 ) -> Ending:
-    """End all that `find` returns: SIGTERM, up to `grace_s` seconds, then SIGKILL until none is left.
+    """End all that `find` returns: SIGTERM, `grace_s` seconds, then SIGKILL until none is left.
 
     `find` reads the living processes afresh at each call. `tick` is called at least five times a
     second; `hurry` answers whether to skip what remains of the grace period. Returns when nothing
@@ -60,6 +60,8 @@ def end_processes(
     ending = Ending()
     if grace_s > 0 and not hurry():
         asked = find()
+        if not asked:
+            return ending
         for proc in asked:
             if still_runs(proc):
                 ending.note(proc, "SIGTERM")

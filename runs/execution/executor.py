@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from signal import SIGKILL
@@ -23,6 +23,7 @@ LOOK_EVERY_S = 0.15
 """How often `should_stop` and `tick` are called at least."""
 
 _LEFT_GRACE_S = 1.0
+_SLOW_SINK_S = 10.0
 _HOW = {
     Reason.CANCELED: "canceled",
     Reason.WORKER_STOPPED: "worker stopped",
@@ -88,6 +89,7 @@ class _Execution:
     killed_outside: bool = False
     own_peak_bytes: int = 0
     ooms: int = 0
+    inodes: set[int] = field(default_factory=set)
 
     @property
     def stdout(self) -> Path:
@@ -124,7 +126,7 @@ class _Execution:
                 self.child = process.start(
                     spec.command,
                     cwd=spec.cwd,
-                    env={MARK: spec.mark, **spec.env, MARK: spec.mark},
+                    env={MARK: spec.mark} | _without_mark(spec.env),
                     stdin=stdin,
                     stdout=write_out,
                     stderr=write_err,
@@ -171,15 +173,13 @@ class _Execution:
         signal = -code if code < 0 else None
         if signal == SIGKILL and self.killed_outside and _oom_kills() > self.ooms:
             self.reason = Reason.OUT_OF_MEMORY
-        if self.reason is None and self.pump.over_limit.is_set():
+        if self.reason is None and (self.pump.over_limit.is_set() or self.pump.store_failure):
             self.reason = Reason.OUTPUT_TOO_LARGE  # it ended before it could be ended for it
         return self.outcome(exit_code=code if code >= 0 else None, signal=signal)
 
     def abandon(self) -> None:
         """A fault of ours: leave nothing alive and nothing open."""
-        process.end_tree(
-            self._find, how="", grace_s=0, tick=lambda: None, hurry=lambda: True
-        )
+        process.end_tree(self._find, how="", grace_s=0, tick=lambda: None, hurry=lambda: True)
         if not self.pump.finished.is_set():
             self.pump.stop()
         self.pump.close()
@@ -205,9 +205,7 @@ class _Execution:
             stdout_bytes = self.pump.stdout_bytes
             store_failure = self.pump.store_failure
             if self.pump.dropped_bytes:
-                self.warnings.append(
-                    f"{self.pump.dropped_bytes} bytes of stdout were not kept."
-                )
+                self.warnings.append(f"{self.pump.dropped_bytes} bytes of stdout were not kept.")
             if self.pump.log_failure:
                 self.warnings.append(f"Part of the log was not kept: {self.pump.log_failure}.")
         told = explain(
@@ -262,24 +260,23 @@ class _Execution:
         self.reason = reason
         how = "killed at once" if wish is Stop.KILL else _HOW[reason]
         self._end(how, 0 if wish is Stop.KILL else self.spec.grace_s)
-        self.child.wait(float(60))
-        self._await_pipes(0.5)
+        while not self.child.wait(LOOK_EVERY_S):
+            self.tick()  # only a program of another user is still there: nothing else can be done
         self._end_holders()
 
     def _end_left(self) -> None:
         """The program has ended: give its pipes a moment, then end what it left behind."""
-        self._await_pipes(self.spec.pipe_wait_s)
+        self._await_pipes(self.spec.pipe_wait_s, lambda: self.should_stop() is not None)
         held = not self.pump.finished.is_set()
         if not held and self.tree.none_left():
             return
         grace_s = min(_LEFT_GRACE_S, self.spec.grace_s)
         self._end("held the output open" if held else "left running", grace_s)
-        if held:
-            self._await_pipes(0.5)
-            self._end_holders()
+        self._end_holders()
 
     def _end_holders(self) -> None:
-        """End what keeps the pipes open and was not found otherwise."""
+        """End what keeps the pipes open although it was not found as part of the run."""
+        self._await_pipes(0.5)
         if self.pump.finished.is_set():
             return
         ended, warnings = process.end_tree(
@@ -291,7 +288,8 @@ class _Execution:
         )
         self.ended += ended
         self.warnings += warnings
-        self._await_pipes(0.5)
+        # Nobody writes any more: what is waited for is a slow sink or a slow disk of ours.
+        self._await_pipes(_SLOW_SINK_S)
 
     def _end(self, how: str, grace_s: float) -> None:
         ended, warnings = process.end_tree(
@@ -311,12 +309,12 @@ class _Execution:
     def _hurried(self) -> bool:
         return self.should_stop() is Stop.KILL
 
-    def _await_pipes(self, limit_s: float) -> None:
-        """Wait for the end of both streams, but not when the run shall end."""
+    def _await_pipes(self, limit_s: float, cut: Callable[[], bool] = lambda: False) -> None:
+        """Wait for the end of both streams, until `cut` says that there is no time for it."""
         until = time.monotonic() + limit_s
         while not self.pump.finished.wait(min(LOOK_EVERY_S, max(0.0, until - time.monotonic()))):
             self.tick()
-            if time.monotonic() >= until or self.should_stop() is not None:
+            if time.monotonic() >= until or cut():
                 return
 
 
@@ -324,9 +322,11 @@ def _reason_of(wish: Stop) -> Reason:
     return Reason.CANCELED if wish is Stop.CANCEL else Reason.WORKER_STOPPED
 
 
-def _with_words(outcome: Outcome, error: str, detail: str) -> Outcome:
-    from dataclasses import replace
+def _without_mark(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name != MARK}
 
+
+def _with_words(outcome: Outcome, error: str, detail: str) -> Outcome:
     return replace(outcome, error=error, detail=detail)
 
 

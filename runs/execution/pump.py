@@ -1,4 +1,4 @@
-"""Moves what a program writes into its file and its log, always reading, so it never waits for us."""
+"""Moves what a program writes into its file and its log; always reads, so it never waits."""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ def check_start(spec: RunSpec) -> None:
     if not spec.command:
         raise CannotStart("The command is empty: set `execution.entrypoint` in `app.yaml`.")
     if not spec.cwd.is_dir():
-        raise CannotStart(f"The working directory `{spec.cwd}` does not exist.")
+        raise CannotStart(
+            f"The working directory `{spec.cwd}` does not exist: correct `execution.cwd` in"
+            " `app.yaml`."
+        )
     if spec.entry is not None and not spec.entry.is_file():
         raise CannotStart(
             f"The entry file `{_shown(spec.entry, spec)}` is not there: add it to `files`, or"

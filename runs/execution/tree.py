@@ -1,4 +1,4 @@
-"""The processes of a run, found in /proc; the standard library only, as the guardian uses it too."""
+"""The processes of a run, found in /proc; standard library only, as the guardian uses it."""
 
 from __future__ import annotations
 

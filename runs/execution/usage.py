@@ -53,7 +53,8 @@ class Meter:
 
     def sample_now(self, max_age_s: float = SCAN_AGE_S) -> None:
         """Look at the whole tree and report it."""
-        living = self._tree.living(max_age_s)
+        # A look from before the start would show nothing.
+        living = self._tree.living(min(max_age_s, time.monotonic() - self._started))
         self._look_at_main()
         self._count(living)
         private = shared = 0

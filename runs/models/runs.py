@@ -347,12 +347,14 @@ class RunMetric(models.Model):
 class RunFile(models.Model):
     """A stored part of what a run produced: its result, its files, its documents.
 
-    `role` says which part: `stdout` (as the program wrote it), `solution` (a file of the folder
-    formats), `metrics`, `statistics`, `assets` (strict JSON documents).
+    `role` says which part: `stdout` (as the program wrote it), `cleaned` (the JSON result with null
+    for NaN and infinities, where there were any), `solution` (a file of the folder formats),
+    `metrics` and `statistics` (strict JSON documents).
     """
 
-    STDOUT, SOLUTION, METRICS, STATISTICS = "stdout", "solution", "metrics", "statistics"
-    ROLES = [(role, role) for role in (STDOUT, SOLUTION, METRICS, STATISTICS)]
+    STDOUT, CLEANED, SOLUTION = "stdout", "cleaned", "solution"
+    METRICS, STATISTICS = "metrics", "statistics"
+    ROLES = [(role, role) for role in (STDOUT, CLEANED, SOLUTION, METRICS, STATISTICS)]
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="files")
     role = models.CharField(max_length=16, choices=ROLES)

@@ -64,6 +64,11 @@ def stdout(run_id: Id, attempt: int) -> str:
     return _key(attempt_prefix(run_id, attempt) + "stdout")
 
 
+def cleaned(run_id: Id, attempt: int) -> str:
+    """The JSON result with null for NaN and infinities; there is none where nothing was mended."""
+    return _key(attempt_prefix(run_id, attempt) + "cleaned")
+
+
 def log(run_id: Id, attempt: int) -> str:
     """The whole log of an ended attempt."""
     return _key(attempt_prefix(run_id, attempt) + "log")

@@ -40,7 +40,7 @@ EXIT_WAIT_S = 3.0
 """Celery gets this long to leave by itself once our part has ended."""
 
 
-class RunsiteStep(bootsteps.StartStopStep):
+class RunsiteStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
     """Starts before Celery looks for its broker, so that runs go on without one."""
 
     requires = ("celery.worker.components:Pool",)
@@ -198,7 +198,7 @@ class Engine:
             host=self.places.host,
             queues=tuple(settings.RUNSITE_QUEUES),
         )
-        release_former_boots(name, self.boot_id, now=now)
+        release_former_boots(identity, now=now)
         return identity
 
     def _reap_strays(self) -> None:

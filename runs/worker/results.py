@@ -14,13 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from runs.domain.ids import new_id
 from runs.domain.status import EndReason, Status
 from runs.domain.values import flatten_values, main_value
-from runs.execution.output import Collected, collect
+from runs.execution.output import Collected, Limits, collect
 from runs.execution.spec import Outcome
 from runs.execution.workspace import Workspace
 from runs.models import (
@@ -146,13 +147,15 @@ def store_results(held: Held, recorder: Recorder, staged: Staged, outcome: Outco
         return record
     held.tick()
     collected = collect(
-        staged.spec.cwd,
-        stdout=outcome.stdout,
+        Workspace(staged.spec.workspace),
         content_format=staged.output_format,
-        paths=staged.output_paths,
-        limit_bytes=staged.spec.output_limit_bytes,
+        places=staged.output_places,
+        limits=Limits(
+            result_bytes=settings.RUNSITE_OUTPUT_LIMIT, files=settings.RUNSITE_UNPACKED_FILES
+        ),
+        work=staged.work,
+        tick=held.tick,
     )
-    held.tick()
     if collected.too_large and record.verdict.status is Status.SUCCEEDED:
         record.verdict = Verdict(
             Status.FAILED,
@@ -160,6 +163,8 @@ def store_results(held: Held, recorder: Recorder, staged: Staged, outcome: Outco
             "output too large",
             collected.too_large,
         )
+    if collected.problem:
+        record.warnings.append(collected.problem)
     record.warnings += collected.warnings
     record.result_kind = collected.result_kind
     record.output_bytes = collected.output_bytes
@@ -300,12 +305,15 @@ def _store_files(held: Held, record: Record, collected: Collected, outcome: Outc
             RunFile(run=run, role=role, number=index, path=name, size_bytes=stored.size, key=key)
         )
 
-    if outcome.stdout_bytes:
-        name = collected.stdout_name
-        put(RunFile.STDOUT, 0, keys.stdout(run.run_id, number), name, outcome.stdout)
-    for index, solution in enumerate(collected.solutions):
+    if collected.stdout_bytes:
+        name = "stdout.json" if collected.result_kind == "json" else "stdout.txt"
+        put(RunFile.STDOUT, 0, keys.stdout(run.run_id, number), name, collected.stdout)
+    if collected.cleaned is not None:
+        key = keys.cleaned(run.run_id, number)
+        put(RunFile.CLEANED, 0, key, "result.json", collected.cleaned)
+    for index, solution in enumerate(collected.files):
         key = keys.output_file(run.run_id, number, index)
-        put(RunFile.SOLUTION, index, key, solution.name, solution.path)
+        put(RunFile.SOLUTION, index, key, solution.path, solution.source)
 
 
 def _prepare_documents(held: Held, record: Record, collected: Collected) -> None:
@@ -324,17 +332,16 @@ def _prepare_documents(held: Held, record: Record, collected: Collected) -> None
         )
     record.value = main_value(collected.metrics, collected.statistics)
     flat = flatten_values(collected.metrics, collected.statistics)
-    for position, (name, value) in enumerate(flat.values.items()):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    for position, value in enumerate(flat):
         record.metrics.append(
             RunMetric(
                 account_id=run.account_id,
                 application_id=run.application_id,
                 run=run,
-                name=name,
+                name=value.name,
                 position=position,
-                text=value if isinstance(value, str) else json.dumps(value),
-                number=float(value) if is_number else None,
+                text=value.text,
+                number=value.number,
             )
         )
     if flat.left_out:

@@ -15,7 +15,7 @@ from runs.domain.errors import RunsiteError
 from runs.domain.manifest import Manifest, manifest_from_json
 from runs.domain.status import EndReason
 from runs.execution import archive, dependencies, environment
-from runs.execution.output import OutputPaths
+from runs.execution.output import Places as OutputPlaces
 from runs.execution.requirements import bundled_packages
 from runs.execution.spec import RunSpec
 from runs.models import EnvironmentBuild, Executable, InputData, RunOption
@@ -41,8 +41,9 @@ class Staged:
     """A run that is ready to be executed, and where its output will be."""
 
     spec: RunSpec
+    work: Path
     output_format: str
-    output_paths: OutputPaths
+    output_places: OutputPlaces
 
 
 def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held) -> Staged:
@@ -97,7 +98,7 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held) -> Stag
         pipe_wait_s=settings.RUNSITE_PIPE_WAIT_S,
         output_limit_bytes=settings.RUNSITE_OUTPUT_LIMIT,
     )
-    return Staged(spec, run.output_format, _output_paths(manifest))
+    return Staged(spec, cwd, run.output_format, _output_places(manifest))
 
 
 def _folder_of(manifest: Manifest, cwd: Path) -> Path:
@@ -116,9 +117,9 @@ def _folder_of(manifest: Manifest, cwd: Path) -> Path:
     return folder
 
 
-def _output_paths(manifest: Manifest) -> OutputPaths:
+def _output_places(manifest: Manifest) -> OutputPlaces:
     content = manifest.content
-    return OutputPaths(
+    return OutputPlaces(
         solutions=content.solutions_path,
         metrics=content.metrics_path,
         statistics=content.statistics_path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ NAMES = st.text("ab.[]-!", min_size=1, max_size=4).filter(lambda name: name not 
 PATTERNS = st.text("ab.*?[]-!", min_size=1, max_size=6)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.lists(NAMES, min_size=1, max_size=6, unique=True), PATTERNS)
 def test_one_name_is_matched_as_glob_does(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], pattern: str
@@ -146,7 +147,7 @@ GLOBS = st.lists(
 ).map("/".join)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(TREES, GLOBS, st.booleans())
 def test_trees_are_matched_as_glob_does(
     tmp_path_factory: pytest.TempPathFactory, paths: list[str], pattern: str, folder_only: bool
@@ -161,7 +162,12 @@ def test_trees_are_matched_as_glob_does(
         target.touch()
         files.add(path)
     searched = f"{pattern}/*" if folder_only else pattern
-    matches = glob.glob(searched, root_dir=root, recursive=True)
+    # glob also answers `file/` and worse for `file/**`; the system knows no such paths.
+    matches = [
+        match
+        for match in glob.glob(searched, root_dir=root, recursive=True)
+        if os.path.lexists(f"{root}/{match}")
+    ]
     found = select_files([f"{pattern}/" if folder_only else pattern], files)
     assert set(found.files) == {path for path in matches if (Path(root) / path).is_file()}
     if pattern != "**":

@@ -1,0 +1,165 @@
+"""Slots: how many runs at once, who is canceled, what a stop does, what becomes of lost leases."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.utils import timezone
+
+from runs.actions.actors import product
+from runs.actions.runs import cancel_run
+from runs.domain.status import Status
+from runs.execution.spec import Stop
+from runs.models import Attempt, Run, Worker
+from runs.queue.claim import WorkerIdentity
+from runs.queue.reaper import give_back
+from runs.worker.slots import Held, Slots, Stage
+from tests.factories import get_queue, make_account, make_application, make_run, make_worker
+from tests.processes import until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Conductor:
+    """Stands in for conducting: holds each run until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.begun: list[Held] = []
+        self.go = threading.Event()
+
+    def __call__(self, held: Held) -> None:
+        self.begun.append(held)
+        while not self.go.is_set() and held.should_stop() is None:
+            self.go.wait(0.02)
+        if held.lost or held.stop is Stop.WORKER_STOP:
+            return
+        run = Run.objects.get(pk=held.claimed.run.pk)
+        after = Status.CANCELED if held.stop is Stop.CANCEL else Status.SUCCEEDED
+        reason = "canceled" if held.stop is Stop.CANCEL else "exited"
+        run.move_to(after, now=timezone.now(), reason=reason, token=held.claimed.attempt.token)
+        Attempt.objects.filter(pk=held.claimed.attempt.pk).update(ended_at=timezone.now())
+
+
+@pytest.fixture
+def conductor():
+    return Conductor()
+
+
+@pytest.fixture
+def slots(conductor):
+    worker = make_worker(name="w1", slots=2)
+    identity = WorkerIdentity(worker.pk, worker.name, worker.boot_id, worker.host)
+    slots = Slots(identity, slots=2, conduct=conductor)
+    slots.start()
+    yield slots
+    conductor.go.set()
+    slots.kill_runs()
+    slots.wait_until_empty(30)
+    slots.stop()
+
+
+@pytest.fixture
+def application():
+    account = make_account()
+    get_queue(account)
+    return make_application(account)
+
+
+def _statuses() -> dict[str, int]:
+    found: dict[str, int] = {}
+    for status in Run.objects.values_list("status", flat=True):
+        found[status] = found.get(status, 0) + 1
+    return found
+
+
+def test_it_conducts_as_many_runs_as_it_has_slots_and_then_the_next(slots, conductor, application):
+    for _ in range(3):
+        make_run(application)
+    slots.wake()
+    until(lambda: len(conductor.begun) == 2)
+    assert _statuses() == {"running": 2, "queued": 1}
+    conductor.go.set()
+    until(lambda: _statuses() == {"succeeded": 3})
+
+
+def test_a_run_is_found_without_any_nudge(slots, conductor, application):
+    make_run(application)
+    until(lambda: conductor.begun)
+
+
+def test_a_request_to_cancel_reaches_the_run(slots, conductor, application):
+    run = make_run(application)
+    until(lambda: conductor.begun)
+    assert cancel_run(run=Run.objects.get(pk=run.pk), actor=product())
+    until(lambda: _statuses() == {"canceled": 1})
+    assert conductor.begun[0].stop is Stop.CANCEL
+
+
+def test_a_drained_worker_takes_nothing_and_lets_its_runs_finish(slots, conductor, application):
+    make_run(application)
+    until(lambda: conductor.begun)
+    slots.drain()
+    make_run(application)
+    slots.heartbeat_now()
+    assert Worker.objects.get(name="w1").state == Worker.DRAINING
+    conductor.go.set()
+    assert slots.wait_until_empty(30)
+    assert _statuses() == {"succeeded": 1, "queued": 1}
+
+
+def test_ending_the_runs_tells_each_of_them(slots, conductor, application):
+    make_run(application)
+    until(lambda: conductor.begun)
+    slots.end_runs()
+    assert slots.wait_until_empty(30)
+    assert conductor.begun[0].stop is Stop.WORKER_STOP
+    assert slots.stage is Stage.ENDING
+
+
+def test_a_run_that_was_given_to_another_attempt_is_killed_here(slots, conductor, application):
+    run = make_run(application)
+    held = until(lambda: conductor.begun)[0]
+    slots.drain()
+    attempt = Attempt.objects.get(run=run)
+    assert give_back(Run.objects.get(pk=run.pk), attempt, timezone.now()) is Status.QUEUED
+    assert slots.wait_until_empty(30)
+    assert held.lost
+    assert held.stop is Stop.KILL
+    assert _statuses() == {"queued": 1}
+
+
+def test_a_worker_that_a_page_drains_takes_nothing_until_it_is_resumed(
+    slots, conductor, application
+):
+    Worker.objects.update(drain_wanted=True)
+    slots.heartbeat_now()
+    run = make_run(application)
+    slots.wake()
+    slots.heartbeat_now()
+    assert Run.objects.get(pk=run.pk).status == Status.QUEUED
+    Worker.objects.update(drain_wanted=False)
+    slots.heartbeat_now()
+    until(lambda: conductor.begun)
+
+
+def test_the_heartbeat_renews_the_leases_and_shows_the_slots(slots, conductor, application):
+    make_run(application)
+    until(lambda: conductor.begun)
+    before = Attempt.objects.get().beat
+    slots.heartbeat_now()
+    assert Attempt.objects.get().beat > before
+    assert Worker.objects.get(name="w1").slots_used == 1
+
+
+def test_a_full_disk_stops_claiming_and_is_said(slots, conductor, application, settings):
+    settings.RUNSITE_FREE_SPACE = 1 << 62
+    make_run(application)
+    slots.wake()
+    until(lambda: slots.note)
+    slots.heartbeat_now()
+    assert "disk" in Worker.objects.get(name="w1").note
+    assert not conductor.begun
+    settings.RUNSITE_FREE_SPACE = 0
+    slots.wake()
+    until(lambda: conductor.begun)
