@@ -13,7 +13,7 @@ def nudge(queue_name: str = "") -> None:
     """Wake the worker of this process; the table says what there is to do."""
     from runs.worker import boot
 
-    boot.wake()
+    boot.wake(queue_name)
 
 
 def install_worker(app: Any) -> None:

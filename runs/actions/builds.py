@@ -15,7 +15,13 @@ from typing import cast
 
 from django.conf import settings
 
-from runs.actions.inputs import SAMPLE_FOLDER, STDIN_SAMPLES, NewFile, input_folder
+from runs.actions.inputs import (
+    SAMPLE_FOLDER,
+    STDIN_SAMPLES,
+    NewFile,
+    input_folder,
+    scratch_folder,
+)
 from runs.domain.content import is_folder_format
 from runs.domain.errors import ArchiveRejected, ManifestInvalid, TooLarge
 from runs.domain.manifest import Manifest, Problem, parse_manifest, select_files
@@ -178,16 +184,25 @@ def _write_files(files: Iterable[NewFile], folder: Path) -> list[str]:
             raise ArchiveRejected(text) from refused
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with file.open() as source, target.open("xb") as sink:
-            while piece := source.read(_CHUNK):
-                left -= len(piece)
-                if left < 0:
-                    raise TooLarge(_too_large(None))
-                sink.write(piece)
+        if file.scratch is not None:
+            left = _taken(left, file.scratch.stat().st_size)
+            file.scratch.replace(target)
+        else:
+            with file.open() as source, target.open("xb") as sink:
+                while piece := source.read(_CHUNK):
+                    left = _taken(left, len(piece))
+                    sink.write(piece)
+        target.chmod(0o644)
         names.append(name)
     if not names:
         raise ArchiveRejected("The folder holds no files. Choose one with an `app.yaml`.")
     return names
+
+
+def _taken(left: int, size: int) -> int:
+    if size > left:
+        raise TooLarge(_too_large(None))
+    return left - size
 
 
 def _walk(folder: Path) -> tuple[list[str], list[str]]:
@@ -382,9 +397,7 @@ def _stem(file_name: str) -> str:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    above = Path(settings.RUNSITE_DATA_DIR) / "tmp"
-    above.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="build-", dir=above))
+    folder = Path(tempfile.mkdtemp(prefix="build-", dir=scratch_folder()))
     try:
         yield folder
     finally:

@@ -19,7 +19,7 @@ from runs.actions.environments import ensure_environment
 from runs.actions.inputs import NewFile
 from runs.domain.errors import FieldsInvalid, NotAllowed
 from runs.domain.ids import new_id, suggest_id
-from runs.domain.manifest import manifest_from_json, manifest_to_json
+from runs.domain.manifest import manifest_to_json
 from runs.domain.roles import may
 from runs.models import Account, Application, Executable
 from runs.storage import keys, object_store
@@ -162,11 +162,7 @@ def store_build(
     try:
         stored = object_store().put_file(key, build.archive, consume=True)
         with transaction.atomic():
-            held = (
-                Application.objects.select_for_update(of=("self",))
-                .select_related("executable")
-                .get(pk=application.pk)
-            )
+            held = Application.objects.select_for_update().get(pk=application.pk)
             environment = None
             if manifest.type == "python":
                 environment = ensure_environment(
@@ -192,8 +188,7 @@ def store_build(
                 uploaded_by=actor.user,
                 created_at=now,
             )
-            columns = {"executable": executable, **_declared(held, build)}
-            Application.objects.filter(pk=held.pk).update(**columns)
+            Application.objects.filter(pk=held.pk).update(executable=executable)
             record_change(
                 account=held.account,
                 actor=actor,
@@ -206,26 +201,8 @@ def store_build(
     except BaseException:
         object_store().delete_prefix(prefix)
         raise
-    for name, value in columns.items():
-        setattr(application, name, value)
+    application.executable = executable
     return executable
-
-
-def _declared(application: Application, build: Build) -> dict[str, object]:
-    """Settings of the application that the manifest declares anew; people may change them."""
-    present = build.manifest.runsite
-    before = None
-    if application.executable is not None:
-        before = manifest_from_json(application.executable.manifest).runsite
-    found: dict[str, object] = {}
-    if present.repeatable is not None and (
-        before is None or before.repeatable is None or before.repeatable != present.repeatable
-    ):
-        found["repeatable"] = present.repeatable
-    limit = present.time_limit_s
-    if limit is not None and (before is None or before.time_limit_s != limit):
-        found["time_limit_s"] = max(1, min(round(limit), int(settings.RUNSITE_TIME_LIMIT_S)))
-    return found
 
 
 def _is_plain(folder: Path, allowed: list[Path]) -> bool:

@@ -8,20 +8,17 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from runs.domain.content import check_json_input, is_folder_format
+from runs.domain.content import check_json_input, is_folder_format, size_words
 from runs.domain.errors import ArchiveRejected, InputRejected, TooLarge
 from runs.domain.ids import new_id
-from runs.domain.manifest import manifest_from_json
 from runs.execution import archive
-from runs.execution.entries import Member
-from runs.models import Account, Executable, InputData, InputFile
+from runs.models import Account, InputData, InputFile
 from runs.storage import ObjectTooLarge, Stored, keys, object_store
 
 CHECKED_BYTES = 64 * 1024 * 1024
@@ -31,20 +28,34 @@ STDIN_SAMPLES = ("input.json", "inputs/input.json", "input.txt", "input")
 """Where apps keep a sample of what they read on stdin."""
 SAMPLE_FOLDER = ".runsite/sample"
 """Where an executable carries samples that its manifest does not select; never given to a run."""
+LONGEST_SEGMENT_BYTES = 255
+LONGEST_PATH = 1000
 
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file on its way into the store: its path in the input folder, and how to open it."""
+    """A file on its way into the store: its path in the input folder, and how to open it.
+
+    `scratch` is the file itself where it lies on our disk and nobody else needs it: then it is
+    moved into the store instead of copied.
+    """
 
     path: str
     open: Callable[[], BinaryIO]
+    scratch: Path | None = None
+
+
+def scratch_file(path: str, scratch: Path) -> NewFile:
+    """A file that lies in our scratch folder and may be moved away."""
+    return NewFile(path, partial(_open, scratch), scratch)
 
 
 def store_text_input(
-    *, account: Account, content_format: str, data: bytes | BinaryIO, file_name: str = ""
+    *, account: Account, content_format: str, data: bytes | BinaryIO | Path, file_name: str = ""
 ) -> InputData:
     """Store the input of a `json` or `text` app; the bytes are kept as they are.
+
+    A path is a file of ours that is moved into the store.
 
     Raises `InputRejected` for JSON that is broken or no object, `TooLarge` above the limit.
     Nothing is kept then.
@@ -53,11 +64,10 @@ def store_text_input(
         raise InputRejected(
             f"An app of format {content_format} reads a folder. Give files or an archive."
         )
-    stream = io.BytesIO(data) if isinstance(data, bytes) else data
     input_key = new_id()
     key = keys.input_file(input_key, 0)
-    stored = _put(key, stream, file_name or "The input")
     try:
+        stored = _put(key, io.BytesIO(data) if isinstance(data, bytes) else data, file_name)
         if content_format == "json":
             _check_json(key, stored.size)
         name = STORED_NAMES[content_format]
@@ -89,13 +99,17 @@ def store_folder_input(
                 raise InputRejected(f"Two files are called `{path}`. Give each once.")
             seen.add(path)
             key = keys.input_file(input_key, number)
-            with file.open() as stream:
-                stored = _put(key, stream, path, limit=left)
+            if file.scratch is not None:
+                stored = _put(key, file.scratch, path, limit=left)
+            else:
+                with file.open() as stream:
+                    stored = _put(key, stream, path, limit=left)
             left -= stored.size
             rows.append(InputFile(number=number, path=path, size_bytes=stored.size, key=key))
             hashes.append((path, stored.sha256))
         if not rows:
             raise InputRejected("The input folder is empty. Give at least one file.")
+        _refuse_files_as_folders(seen)
         digest = hashlib.sha256(repr(sorted(hashes)).encode()).hexdigest()
         return _keep(account, content_format, input_key, digest, rows)
     except BaseException:
@@ -110,7 +124,7 @@ def store_archive_input(
 
     Raises `ArchiveRejected` when it is broken or hostile; nothing is kept then.
     """
-    with tempfile.TemporaryDirectory(dir=_scratch()) as scratch:
+    with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         folder = Path(scratch) / "files"
         try:
             archive.unpack(
@@ -127,35 +141,6 @@ def store_archive_input(
         )
 
 
-def sample_input(*, account: Account, executable: Executable) -> InputData | None:
-    """The sample that an executable brings along: `input.json`, `input`, or its input folder."""
-    manifest = manifest_from_json(executable.manifest)
-    content_format = manifest.content.format
-    with object_store().open(executable.archive_key) as stream:
-        if not is_folder_format(content_format):
-            found = _first_of(stream, STDIN_SAMPLES)
-            if found is None:
-                return None
-            name, data = found
-            return store_text_input(
-                account=account, content_format=content_format, data=data, file_name=name
-            )
-        inside = input_folder(content_format, manifest.content.input_path) + "/"
-        for folder in (f"{SAMPLE_FOLDER}/{inside}", inside):
-            with archive.open_archive(stream) as reader:
-                files = (
-                    NewFile(member.entry.name.removeprefix(folder), partial(_spooled, member))
-                    for member in reader.members()
-                    if not member.is_folder and member.entry.name.startswith(folder)
-                )
-                first = next(files, None)
-                if first is not None:
-                    return store_folder_input(
-                        account=account, content_format=content_format, files=chain([first], files)
-                    )
-    return None
-
-
 def open_input_file(file: InputFile) -> BinaryIO:
     """A seekable reader of one file of an input, which the caller closes."""
     return object_store().open(file.key)
@@ -169,14 +154,34 @@ def input_folder(content_format: str, configured: str) -> str:
 def clean_path(path: str) -> str:
     """`path` as a path inside the input folder; raises `InputRejected` when it leads out of it."""
     parts = path.replace("\\", "/").split("/")
-    bad = path.startswith("/") or ".." in parts or "\x00" in path or len(path) > 1000
+    bad = path.startswith(("/", "\\")) or ".." in parts or not path.isprintable()
     clean = "/".join(part for part in parts if part not in {"", "."})
     if bad or not clean:
         raise InputRejected(
-            f"`{path[:200]}` is not a path inside the input folder. Give relative names without"
-            " `..`."
+            f"`{_shown(path)}` is not a path inside the input folder. Give relative names without"
+            " `..` and control characters."
         )
+    longest = max(len(part.encode()) for part in parts)
+    if longest > LONGEST_SEGMENT_BYTES or len(clean) > LONGEST_PATH:
+        raise InputRejected(f"The name `{_shown(path)}…` is too long for a file. Shorten it.")
     return clean
+
+
+def _shown(path: str) -> str:
+    return "".join(
+        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in path[:80]
+    )
+
+
+def _refuse_files_as_folders(paths: set[str]) -> None:
+    """A file cannot be the folder of another; no file system could hold both."""
+    for path in paths:
+        parts = path.split("/")
+        for end in range(1, len(parts)):
+            if (folder := "/".join(parts[:end])) in paths:
+                raise InputRejected(
+                    f"`{folder}` is a file and also the folder of `{path}`. Rename one of them."
+                )
 
 
 def _keep(
@@ -220,37 +225,23 @@ def _check_json(key: str, size: int) -> None:
         raise InputRejected(str(problem))
 
 
-def _put(key: str, stream: BinaryIO, name: str, *, limit: int | None = None) -> Stored:
+def _put(key: str, source: BinaryIO | Path, name: str, *, limit: int | None = None) -> Stored:
     limit = settings.RUNSITE_UPLOAD_LIMIT if limit is None else limit
     try:
-        return object_store().put(key, stream, limit_bytes=limit)
+        if isinstance(source, Path):
+            return object_store().put_file(key, source, limit_bytes=limit, consume=True)
+        return object_store().put(key, source, limit_bytes=limit)
     except ObjectTooLarge as error:
-        most = settings.RUNSITE_UPLOAD_LIMIT // 2**20
-        raise TooLarge(
-            f"{name} is too large: an input may have {most} MiB here. Ask your administrator to"
-            " raise RUNSITE_UPLOAD_LIMIT, or give less."
-        ) from error
+        raise TooLarge(too_large_words(name or "The input")) from error
 
 
-def _first_of(stream: BinaryIO, names: tuple[str, ...]) -> tuple[str, bytes] | None:
-    """The first of `names` that an executable's archive has as sample or file, and its content."""
-    with archive.open_archive(stream) as reader:
-        there = {member.entry.name for member in reader.members() if not member.is_folder}
-    for name in names:
-        for path in (f"{SAMPLE_FOLDER}/{name}", name):
-            if path in there:
-                data = archive.read_member(stream, path, CHECKED_BYTES)
-                return None if data is None else (name, data)
-    return None
-
-
-def _spooled(member: Member) -> BinaryIO:
-    """The content of a member as a file; in memory while it is small."""
-    file = tempfile.SpooledTemporaryFile(max_size=2**20, dir=str(_scratch()))  # noqa: SIM115
-    for piece in member.content():
-        file.write(piece)
-    file.seek(0)
-    return cast(BinaryIO, file)
+def too_large_words(name: str) -> str:
+    """What to say about an input above the limit of the installation."""
+    most = size_words(settings.RUNSITE_UPLOAD_LIMIT)
+    return (
+        f"{name} is too large: an input may have {most} here. Ask your administrator to raise"
+        " RUNSITE_UPLOAD_LIMIT, or give less."
+    )
 
 
 def _single_folder(folder: Path) -> Path:
@@ -261,10 +252,15 @@ def _single_folder(folder: Path) -> Path:
 def _files_below(root: Path) -> Iterator[NewFile]:
     for path in sorted(root.rglob("*")):
         if path.is_file() and not path.is_symlink():
-            yield NewFile(path.relative_to(root).as_posix(), lambda path=path: path.open("rb"))  # type: ignore[misc]
+            yield scratch_file(path.relative_to(root).as_posix(), path)
 
 
-def _scratch() -> Path:
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def scratch_folder() -> Path:
+    """Where files wait on their way into the store; on its disk, so that they can be moved."""
     folder = Path(settings.RUNSITE_DATA_DIR) / "tmp"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder

@@ -76,9 +76,7 @@ class LogPiece:
     def _up_to(self, size: int) -> LogPiece:
         if size >= len(self.data):
             return self
-        return replace(
-            self, data=self.data[:size], next_cursor=self.first_byte + size, ended=False
-        )
+        return replace(self, data=self.data[:size], next_cursor=self.first_byte + size, ended=False)
 
     def _without_beginning(self, size: int, *, lines: int) -> LogPiece:
         if not size:
@@ -134,13 +132,13 @@ def read_log(*, attempt: Attempt, cursor: int, limit: int = PIECE_BYTES) -> LogP
 
 
 def read_tail(*, attempt: Attempt, limit: int = PIECE_BYTES) -> LogPiece:
-    """The end of the log, at most `limit` bytes, from the beginning of a line where there is one."""
+    """The end of the log, at most `limit` bytes, from a line start where there is one."""
     end = log_end(attempt=attempt)
     return read_before(attempt=attempt, position=end, limit=limit, beyond=limit)
 
 
 def read_before(*, attempt: Attempt, position: int, limit: int, beyond: int = 0) -> LogPiece:
-    """Up to `limit` bytes that end at `position` (or `beyond` bytes after it, where there are more).
+    """Up to `limit` bytes that end at `position`, and up to `beyond` bytes after it.
 
     The piece begins at a line start where it can. It lies on one side of a gap, the later one.
     """
@@ -177,7 +175,12 @@ def stream_log(
 
 
 def find_in_log(
-    *, attempt: Attempt, text: str, start: int, forward: bool = True, limit: int = SEARCH_LIMIT_BYTES
+    *,
+    attempt: Attempt,
+    text: str,
+    start: int,
+    forward: bool = True,
+    limit: int = SEARCH_LIMIT_BYTES,
 ) -> Found:
     """The next place of `text` at or after `start`, or with `forward=False` the last before it.
 

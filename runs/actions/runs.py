@@ -14,7 +14,6 @@ from django.utils import timezone
 
 from runs.actions.actors import Actor
 from runs.actions.audit import record_change
-from runs.domain.content import is_folder_format
 from runs.domain.errors import Conflict, FieldsInvalid, InputRejected, NotAllowed, OptionsInvalid
 from runs.domain.ids import new_run_id
 from runs.domain.manifest import Manifest, manifest_from_json
@@ -50,6 +49,12 @@ class Target:
     executable: Executable
     manifest: Manifest
 
+    @property
+    def content_format(self) -> str:
+        """The format of its input unless a run says otherwise."""
+        chosen = self.instance.content_format if self.instance else ""
+        return chosen or self.manifest.content.format
+
 
 def resolve_target(*, application: Application, instance: Instance | None = None) -> Target:
     """What would run now: the instance named, else the default one, else the newest executable.
@@ -64,6 +69,21 @@ def resolve_target(*, application: Application, instance: Instance | None = None
             f"{application} has no executable yet. Upload one on its page, then launch again."
         )
     return Target(instance, version, executable, manifest_from_json(executable.manifest))
+
+
+def usual_time_limit_s(target: Target, application: Application) -> int | None:
+    """The time limit of a run that names none, in seconds; None for the installation's.
+
+    The instance goes before the application, the application before its manifest; none is above
+    what the installation allows.
+    """
+    of_manifest = target.manifest.runsite.time_limit_s
+    wanted = (
+        (target.instance.time_limit_s if target.instance else None)
+        or application.time_limit_s
+        or (math.ceil(of_manifest) if of_manifest else None)
+    )
+    return min(wanted, int(settings.RUNSITE_TIME_LIMIT_S)) if wanted else None
 
 
 def submit_run(
@@ -101,9 +121,7 @@ def submit_run(
     instance, manifest = target.instance, target.manifest
     if managed_input is not None and input_data is None:
         input_data = managed_input.input_data
-    content_format = input_format or (instance.content_format if instance else "")
-    content_format = content_format or (input_data.content_format if input_data else "")
-    content_format = content_format or manifest.content.format
+    content_format = input_format or target.content_format
     _check_input(input_data, content_format)
     requested = dict(options or {})
     of_instance = dict(instance.options) if instance else {}
@@ -117,7 +135,7 @@ def submit_run(
     )
     columns = _checked_columns(
         priority if priority is not None else (instance.priority if instance else None),
-        time_limit_s or (instance.time_limit_s if instance else None) or application.time_limit_s,
+        time_limit_s if time_limit_s is not None else usual_time_limit_s(target, application),
         name,
         description,
     )
@@ -155,7 +173,7 @@ def submit_run(
             api_key=actor.key,
             source=source,
             warnings=warnings,
-            max_attempts=settings.RUNSITE_MAX_ATTEMPTS if application.repeatable else 1,
+            max_attempts=settings.RUNSITE_MAX_ATTEMPTS if _repeatable(target, application) else 1,
             created_at=now,
             **columns,
         )
@@ -263,11 +281,21 @@ def _check_input(input_data: InputData | None, content_format: str) -> None:
         if content_format in {"json", "text"}:
             return  # an app that reads nothing gets an empty stdin
         raise InputRejected(f"An app of format {content_format} needs input files. Give some.")
-    if is_folder_format(input_data.content_format) != is_folder_format(content_format):
+    if not fits(input_data.content_format, content_format):
         raise InputRejected(
             f"The app reads {content_format}, the input is {input_data.content_format}."
             " Choose an input of the right kind."
         )
+
+
+def fits(given: str, content_format: str) -> bool:
+    """Whether an input stored as `given` can be read as `content_format`; JSON is text, too."""
+    return given == content_format or (given == "json" and content_format == "text")
+
+
+def _repeatable(target: Target, application: Application) -> bool:
+    """Whether a lost run may be made again; the manifest can only forbid it."""
+    return application.repeatable and target.manifest.runsite.repeatable is not False
 
 
 def _output_format(manifest: Manifest, content_format: str) -> str:

@@ -14,7 +14,7 @@ from runs.domain.manifest_fields import (
     OptionDefinition,
     OptionsBlock,
 )
-from runs.domain.option_values import fault_of, typed_value
+from runs.domain.option_values import TYPE_WORDS, fault_of, typed_value
 from runs.domain.roles import ROLES
 from runs.domain.yaml_keys import Reader
 from runs.domain.yaml_text import (
@@ -384,7 +384,7 @@ def _with_default(
         return definition
     value = _node_value(node, definition.type)
     if value is None:
-        fault = f"is {kind_of(node)}, not a {definition.type}; it is left out"
+        fault = f"is {kind_of(node)}, not {TYPE_WORDS[definition.type]}; it is left out"
     else:
         fault = fault_of(definition, value)
         fault = f"does not fit: it {fault}" if fault else ""

@@ -322,7 +322,7 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     """`Did you mean `x`? ` when a known word is close, else nothing."""
     if not isinstance(word, str) or len(word) > 60:
         return ""
-    close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.7)
+    close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
     return f"Did you mean `{close[0]}`? " if close else ""
 
 

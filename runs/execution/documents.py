@@ -17,6 +17,11 @@ _SPACE = re.compile(rb"[^ \t\r\n]")
 _QUOTE = re.compile(rb'["\\]')
 _BRACKET = re.compile(rb'["{}\[\]]')
 _SCALAR_END = re.compile(rb"[,}\]\s]")
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_STRING = re.compile(rb'"[^"]*"')
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_CLOSING = bytes.maketrans(b"[{", b"]}")
+_PIECE = 128 * 1024
 _LONG_KEY = 1024
 
 
@@ -211,6 +216,7 @@ class _Scan:
     def skip_nested(self, at: int) -> int:
         closing = bytearray()
         while True:
+            at = self.skip_bulk(at, closing)
             found = self.search(_BRACKET, at)
             if found is None:
                 raise Unreadable("the document ends within a value", byte=self.size)
@@ -224,6 +230,35 @@ class _Scan:
                 raise Unreadable("a bracket that nothing opened", byte=found)
             elif not closing:
                 return at
+
+    def skip_bulk(self, at: int, closing: bytearray) -> int:
+        """Skip pieces in which the value that `closing` tells of does not end, many tokens at once.
+
+        `at` is outside of strings, and so is the position returned.
+        """
+        while closing and self.size - at > _PIECE:
+            piece = self.data[at : at + _PIECE]
+            # An escaped quote is no quote; a backslash at the end belongs to the next piece.
+            bare = _ESCAPED.sub(b"__", piece.rstrip(b"\\"))
+            if bare.count(b'"') % 2:
+                bare = bare[: bare.rfind(b'"')]
+            left = _STRING.sub(b"", bare).translate(None, _NO_BRACKETS)
+            while True:
+                shorter = left.replace(b"[]", b"").replace(b"{}", b"")
+                if len(shorter) == len(left):
+                    break
+                left = shorter
+            opened = left.lstrip(b"]}")
+            closed = left[: len(left) - len(opened)]
+            if not bare or len(closed) >= len(closing) or opened.strip(b"[{"):
+                return at  # its end is here, or an error: look token by token
+            if closed and bytes(reversed(closing[-len(closed) :])) != closed:
+                return at
+            del closing[len(closing) - len(closed) :]
+            closing += opened.translate(_CLOSING)
+            at += len(bare)
+            self.let_go(at)
+        return at
 
     def skip_string(self, at: int) -> int:
         at += 1
@@ -256,16 +291,19 @@ class _Scan:
             match = pattern.search(self.data, at, end)
             if match:
                 end = match.start()
-            if end - self.freed > _WINDOW:
-                self.tick()
-                # What was read does not stay in the memory of this process.
-                keep = end - end % mmap.PAGESIZE
-                self.data.madvise(mmap.MADV_DONTNEED, self.freed, keep - self.freed)
-                self.freed = keep
+            self.let_go(end)
             if match:
                 return end
             at = end
         return None
+
+    def let_go(self, before: int) -> None:
+        """What was read does not stay in the memory of this process."""
+        if before - self.freed > _WINDOW:
+            self.tick()
+            keep = before - before % mmap.PAGESIZE
+            self.data.madvise(mmap.MADV_DONTNEED, self.freed, keep - self.freed)
+            self.freed = keep
 
 
 # Any: the shape belongs to the program that wrote it.

@@ -49,13 +49,15 @@ def end_processes(
     grace_s: float,
     tick: Callable[[], None] = lambda: None,
     hurry: Callable[[], bool] = lambda: False,
+    groups: Callable[[list[Proc]], set[int]] = lambda procs: led_groups(procs),
     give_up_s: float | None = None,
 ) -> Ending:
     """End all that `find` returns: SIGTERM, `grace_s` seconds, then SIGKILL until none is left.
 
     `find` reads the living processes afresh at each call. `tick` is called at least five times a
-    second; `hurry` answers whether to skip what remains of the grace period. Returns when nothing
-    is left but what the system forbids to signal, or after `give_up_s` seconds of killing.
+    second; `hurry` answers whether to skip what remains of the grace period; `groups` says which
+    process groups belong to a list of processes as a whole. Returns when nothing is left but what
+    the system forbids to signal, or after `give_up_s` seconds of killing.
     """
     ending = Ending()
     if grace_s > 0 and not hurry():
@@ -68,7 +70,7 @@ def end_processes(
             _send(proc, signal.SIGTERM, ending)
             _send(proc, signal.SIGCONT, ending)  # a stopped process hears nothing else
         _wait_for(find, asked, grace_s, tick, hurry)
-    _kill(find, ending, tick, give_up_s)
+    _kill(find, ending, tick, groups, give_up_s)
     return ending
 
 
@@ -97,22 +99,29 @@ def _kill(
     find: Callable[[], list[Proc]],
     ending: Ending,
     tick: Callable[[], None],
+    groups: Callable[[list[Proc]], set[int]],
     give_up_s: float | None,
 ) -> None:
     started = time.monotonic()
+    empty_looks = 0
     while True:
         living = [proc for proc in find() if proc.key not in ending.refused]
         if not living:
-            return
+            # One that forks and exits all the time can slip through a single look.
+            empty_looks += 1
+            if empty_looks > 1 or not ending.victims:
+                return
+            continue
+        empty_looks = 0
         if give_up_s is not None and time.monotonic() - started > give_up_s:
             return
         if len(living) > 1:
-            living = _freeze(find, living, ending)
+            living = _freeze(find, living, ending, groups)
         for proc in living:
             if still_runs(proc):
                 ending.note(proc, "SIGKILL")
-        for group in _groups(living):
-            _send_group(group, signal.SIGKILL)
+        for group in groups(living):
+            send_group(group, signal.SIGKILL)
         for proc in living:
             _send(proc, signal.SIGKILL, ending)
         until = time.monotonic() + 0.2
@@ -123,15 +132,20 @@ def _kill(
         tick()
 
 
-def _freeze(find: Callable[[], list[Proc]], living: list[Proc], ending: Ending) -> list[Proc]:
+def _freeze(
+    find: Callable[[], list[Proc]],
+    living: list[Proc],
+    ending: Ending,
+    groups: Callable[[list[Proc]], set[int]],
+) -> list[Proc]:
     """Stop all first: a process that forks faster than it is killed would never be caught."""
     stopped: dict[tuple[int, int], Proc] = {}
     for _round in range(_STOP_ROUNDS):
         fresh = [proc for proc in living if proc.key not in stopped]
         if not fresh:
             break
-        for group in _groups(fresh):
-            _send_group(group, signal.SIGSTOP)
+        for group in groups(fresh):
+            send_group(group, signal.SIGSTOP)
         for proc in fresh:
             _send(proc, signal.SIGSTOP, ending)
             stopped[proc.key] = proc
@@ -139,16 +153,14 @@ def _freeze(find: Callable[[], list[Proc]], living: list[Proc], ending: Ending) 
     return [proc for proc in living if proc.key not in ending.refused]
 
 
-def _groups(procs: list[Proc]) -> set[int]:
-    """The process groups that `procs` lead.
-
-    A group whose leader has gone is not signalled: its number could belong to another one by now.
-    """
+def led_groups(procs: list[Proc]) -> set[int]:
+    """The process groups whose leaders are among `procs`: they are theirs for certain."""
     own = os.getpgid(0)
     return {proc.group for proc in procs if proc.group == proc.pid and proc.group != own}
 
 
-def _send_group(group: int, number: signal.Signals) -> None:
+def send_group(group: int, number: signal.Signals) -> None:
+    """Signal a whole group; that it has gone or is not ours to signal is fine."""
     # A signal to a group reaches children that are being forked at this moment as well.
     try:
         os.killpg(group, number)

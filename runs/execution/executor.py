@@ -16,7 +16,7 @@ from runs.execution.exit_codes import explain
 from runs.execution.pump import Pump
 from runs.execution.spec import CannotStart, Ended, LogSink, Outcome, Reason, RunSpec, Stop, Usage
 from runs.execution.start_failures import check_start, words_for
-from runs.execution.tree import MARK, TICKS_PER_S, Proc
+from runs.execution.tree import MARK, TICKS_PER_S
 from runs.execution.usage import Meter, peak_memory
 
 LOOK_EVERY_S = 0.15
@@ -86,8 +86,7 @@ class _Execution:
     tree: process.RunTree = field(init=False)
     pump: Pump = field(init=False)
     meter: Meter | None = None
-    killed_outside: bool = False
-    own_peak_bytes: int = 0
+    ended_by_itself: bool = False
     ooms: int = 0
     inodes: set[int] = field(default_factory=set)
 
@@ -99,7 +98,6 @@ class _Execution:
     def start(self) -> None:
         """Start the program with its pipes. Raises CannotStart."""
         spec = self.spec
-        self.own_peak_bytes = peak_memory("self")
         self.ooms = _oom_kills()
         with contextlib.ExitStack() as files:
             try:
@@ -140,7 +138,7 @@ class _Execution:
             self.tree,
             self.on_usage,
             every_s=spec.usage_every_s,
-            own_peak_bytes=self.own_peak_bytes,
+            own_peak_bytes=peak_memory("self"),  # after the start: it may have grown meanwhile
         )
         self.pump.start()
 
@@ -154,7 +152,7 @@ class _Execution:
                 self._end_all(reason, wish)
                 return
             self.meter.sample()
-        self.killed_outside = True
+        self.ended_by_itself = True
         self._end_left()
 
     def finish(self) -> Outcome:
@@ -167,11 +165,12 @@ class _Execution:
                 " wrote later is not kept."
             )
         self.pump.close()
+        self.tree.sweep()
         self.tree.close()
         code, cpu_s, maxrss_bytes = self.child.reap()
         self.meter.finish(cpu_s, maxrss_bytes)
         signal = -code if code < 0 else None
-        if signal == SIGKILL and self.killed_outside and _oom_kills() > self.ooms:
+        if signal == SIGKILL and self.ended_by_itself and _oom_kills() > self.ooms:
             self.reason = Reason.OUT_OF_MEMORY
         if self.reason is None and (self.pump.over_limit.is_set() or self.pump.store_failure):
             self.reason = Reason.OUTPUT_TOO_LARGE  # it ended before it could be ended for it
@@ -179,7 +178,8 @@ class _Execution:
 
     def abandon(self) -> None:
         """A fault of ours: leave nothing alive and nothing open."""
-        process.end_tree(self._find, how="", grace_s=0, tick=lambda: None, hurry=lambda: True)
+        process.end_tree(self.tree, how="", grace_s=0, tick=lambda: None)
+        self.tree.sweep()
         if not self.pump.finished.is_set():
             self.pump.stop()
         self.pump.close()
@@ -279,7 +279,7 @@ class _Execution:
         self._await_pipes(0.5)
         if self.pump.finished.is_set():
             return
-        ended, warnings = process.end_tree(
+        ended, warnings = process.end_found(
             lambda: [] if self.pump.finished.is_set() else process.pipe_holders(self.inodes),
             how="held the output open",
             grace_s=min(_LEFT_GRACE_S, self.spec.grace_s),
@@ -293,13 +293,12 @@ class _Execution:
 
     def _end(self, how: str, grace_s: float) -> None:
         ended, warnings = process.end_tree(
-            self._find, how=how, grace_s=grace_s, tick=self._tick_and_sample, hurry=self._hurried
+            self.tree, how=how, grace_s=grace_s, tick=self._tick_and_sample, hurry=self._hurried
         )
         self.ended += ended
         self.warnings += warnings
-
-    def _find(self) -> list[Proc]:
-        return self.tree.living()
+        # What forks and exits faster than anybody looks is met in the group it cannot leave.
+        self.tree.sweep()
 
     def _tick_and_sample(self) -> None:
         self.tick()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _GRACE_S = 0.5
 _GIVE_UP_S = 60.0
 _DISMISS = b"q"
+_READY = b"r"
 
 
 class Guardian:
@@ -48,13 +50,15 @@ def start_guardian(prefix: str) -> Guardian:
 
     When this process ends without `Guardian.close`, killed or not, the guardian ends every process
     whose mark starts with `prefix`, within about a second. Two workers of one host must not share
-    a prefix. Raises ValueError for an empty one.
+    a prefix. Returns when it is on guard. Raises ValueError for an empty prefix, and RuntimeError
+    when the guardian cannot be started.
     """
     from runs.execution import process  # the guardian itself does without it
 
     if not prefix:
         raise ValueError("an empty prefix would mark every run of the machine")
     read, write = os.pipe()
+    ready_read, ready_write = os.pipe()
     nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         child = process.start(
@@ -62,16 +66,25 @@ def start_guardian(prefix: str) -> Guardian:
             cwd=Path("/"),
             env={"LANG": "C.UTF-8"},
             stdin=read,
-            stdout=nowhere,
+            stdout=ready_write,
             stderr=nowhere,
         )
     except BaseException:
         os.close(write)
+        os.close(ready_read)
         raise
     finally:
         os.close(read)
+        os.close(ready_write)
         os.close(nowhere)
-    return Guardian(child, write)
+    guardian = Guardian(child, write)
+    try:
+        if not os.read(ready_read, 1):
+            guardian.close()
+            raise RuntimeError(f"the guardian could not be started with {sys.executable}")
+    finally:
+        os.close(ready_read)
+    return guardian
 
 
 def main(prefix: str) -> int:
@@ -81,6 +94,9 @@ def main(prefix: str) -> int:
     os.closerange(3, 256)
     if os.getsid(0) != os.getpid():
         os.setsid()
+    with contextlib.suppress(OSError):
+        os.write(1, _READY)
+    os.dup2(2, 1)  # the worker sees the end of the pipe
     while True:
         word = os.read(0, 1)
         if word == _DISMISS:

@@ -6,13 +6,14 @@ import contextlib
 import ctypes
 import os
 import select
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from runs.execution.ending import Ending, end_processes
+from runs.execution.ending import Ending, end_processes, send_group
 from runs.execution.spec import Ended
 from runs.execution.tree import (
     Marked,
@@ -189,10 +190,23 @@ class RunTree(Tree):
         with _lock:
             children -= _owned
         for pid in children:
+            # Also one that has ended or gone counts: it may have forked before.
             proc = read_process(pid)
-            if proc is not None and proc.alive and proc.session != self._own_session:
+            if proc is None or proc.session != self._own_session:
                 return False
         return True
+
+    def groups(self, procs: list[Proc]) -> set[int]:
+        """The process groups of `procs`: all in them descend from this run."""
+        return {proc.group for proc in procs if proc.session not in (0, self._own_session)}
+
+    def sweep(self) -> None:
+        """Kill what is left in the group of the main process, seen or not.
+
+        Safe until the main process has been reaped: its number cannot mean another group before.
+        """
+        if self.main is not None:
+            send_group(self.main.pid, signal.SIGKILL)
 
     def _claims(self, stray: Proc, snapshot: Snapshot) -> bool:
         """Whether an adopted process without a mark comes from this run.
@@ -217,6 +231,19 @@ class RunTree(Tree):
 
 
 def end_tree(
+    tree: RunTree,
+    *,
+    how: str,
+    grace_s: float,
+    tick: Callable[[], None],
+    hurry: Callable[[], bool] = lambda: False,
+) -> tuple[list[Ended], list[str]]:
+    """End every process of a run (see `end_processes`); the processes ended, and warnings."""
+    ending = end_processes(tree.living, grace_s=grace_s, tick=tick, hurry=hurry, groups=tree.groups)
+    return _told(ending, how)
+
+
+def end_found(
     find: Callable[[], list[Proc]],
     *,
     how: str,
@@ -236,8 +263,6 @@ def end_marked(prefix: str, grace_s: float) -> list[Ended]:
     """
     marked = Marked(Scanner(), prefix)
     ending = end_processes(marked.living, grace_s=grace_s, give_up_s=30.0)
-    for proc in list(marked.members.values()):
-        _reap(proc)
     return _told(ending, "left by a former worker")[0]
 
 

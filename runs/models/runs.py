@@ -189,7 +189,9 @@ class Run(models.Model):
                 fields=["account", "application", "status", "-id"],
                 name="run_by_application_status",
             ),
-            models.Index(fields=["account", "ended_at"], name="run_by_end"),
+            # With the status, so that outcomes of the last hours are counted in the index alone.
+            models.Index(fields=["account", "ended_at", "status"], name="run_by_end"),
+            models.Index(fields=["account", "created_at", "id"], name="run_by_creation"),
         ]
 
     def __str__(self) -> str:

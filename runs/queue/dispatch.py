@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Protocol
 
+from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -133,6 +136,43 @@ def nudge_arrived(queue_name: str) -> None:
 def celery_queues(names: Iterable[str]) -> tuple[str, ...]:
     """The Celery queues from which a worker that lists these `names` consumes (none: all)."""
     return tuple(f"runsite.{name}" for name in names) or (ALL_QUEUES,)
+
+
+def broker_answers(limit_s: float) -> str:
+    """What is wrong with the broker, in a sentence without its address; empty when it answers.
+
+    Opens a connection of its own and closes it. Each step of it waits at most `limit_s` seconds;
+    who needs a limit for the whole calls it in a thread.
+    """
+    kind = settings.RUNSITE_BROKER_URL.partition(":")[0]
+    if kind == "folder":
+        return _folder_answers(settings.RUNSITE_BROKER_DIR)
+    from kombu import Connection
+
+    options = dict(settings.CELERY_BROKER_TRANSPORT_OPTIONS)
+    if kind.startswith("redis"):
+        options |= {"socket_connect_timeout": limit_s, "socket_timeout": limit_s}
+    name = "Redis" if kind.startswith("redis") else "RabbitMQ"
+    try:
+        with Connection(
+            settings.RUNSITE_BROKER_URL, connect_timeout=limit_s, transport_options=options
+        ) as connection:
+            # Redis asks PING when the channel is made; AMQP shakes hands before.
+            connection.connect()
+            connection.default_channel.close()
+    except Exception as error:  # every transport raises errors of its own
+        return f"The broker ({name}) does not answer ({type(error).__name__})."
+    return ""
+
+
+def _folder_answers(folder: Path) -> str:
+    """Whether messages can be written; the folder itself is made with the first one."""
+    there = folder if folder.is_dir() else folder.parent
+    try:
+        with TemporaryFile(dir=there):
+            return ""
+    except OSError as error:
+        return f"The broker's folder takes no messages ({error.strerror or type(error).__name__})."
 
 
 def _begin(queue: Queue, now: datetime) -> bool:

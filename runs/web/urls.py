@@ -4,14 +4,112 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from runs.web import accounts, fallback
+from runs.web import (
+    accounts,
+    applications,
+    executables,
+    fallback,
+    health,
+    home,
+    instances,
+    launch,
+    managed_inputs,
+    queue,
+    run_list,
+    versions,
+    workers,
+)
 
 urlpatterns = [
     # runs
+    path("runs/", run_list.runs, name="runs"),
+    path("runs/parts/", run_list.runs_parts, name="runs-parts"),
+    path("runs/cancel/", run_list.runs_cancel, name="runs-cancel"),
     # applications
+    path("applications/", applications.applications, name="applications"),
+    path("applications/new/", applications.application_new, name="application-new"),
+    *(
+        path(f"applications/<str:application_id>/{rest}", view, name=name)
+        for rest, view, name in (
+            ("", applications.application, "application"),
+            ("settings/", applications.application_settings, "application-settings"),
+            ("pin/", applications.application_pin, "application-pin"),
+            ("archive/", applications.application_archive, "application-archive"),
+            ("delete/", applications.application_delete, "application-delete"),
+            ("builds/", executables.application_builds, "application-builds"),
+            ("upload/", executables.application_upload, "application-upload"),
+            ("read-folder/", executables.application_read_folder, "application-read-folder"),
+            (
+                "environments/<str:key>/",
+                executables.application_environment,
+                "application-environment",
+            ),
+            (
+                "environments/<str:key>/rebuild/",
+                executables.application_rebuild,
+                "application-rebuild",
+            ),
+            ("versions/", versions.application_versions, "application-versions"),
+            (
+                "versions/<str:version_id>/delete/",
+                versions.application_version_delete,
+                "application-version-delete",
+            ),
+            ("instances/", instances.application_instances, "application-instances"),
+            (
+                "instances/<str:instance_id>/",
+                instances.application_instance,
+                "application-instance",
+            ),
+            (
+                "instances/<str:instance_id>/default/",
+                instances.application_instance_default,
+                "application-instance-default",
+            ),
+            (
+                "instances/<str:instance_id>/lock/",
+                instances.application_instance_lock,
+                "application-instance-lock",
+            ),
+            (
+                "instances/<str:instance_id>/delete/",
+                instances.application_instance_delete,
+                "application-instance-delete",
+            ),
+            ("inputs/", managed_inputs.application_inputs, "application-inputs"),
+            (
+                "inputs/<str:input_id>/delete/",
+                managed_inputs.application_input_delete,
+                "application-input-delete",
+            ),
+        )
+    ),
     # launch
+    path("applications/<str:application_id>/launch/", launch.launch, name="launch"),
+    path(
+        "applications/<str:application_id>/launch/parts/<str:part>/",
+        launch.launch_part,
+        name="launch-part",
+    ),
     # queue and workers
+    path("queue/", queue.queue, name="queue"),
+    path("queue/parts/", queue.queue_parts, name="queue-parts"),
+    path("queue/new/", queue.queue_new, name="queue-new"),
+    path("queue/pause/", queue.queue_pause, name="queue-pause"),
+    path("queue/resume/", queue.queue_resume, name="queue-resume"),
+    path("queue/limit/", queue.queue_limit, name="queue-limit"),
+    path("queue/priority/", queue.queue_priority, name="queue-priority"),
+    path("queue/first/", queue.queue_first, name="queue-first"),
+    path("queue/cancel/", queue.queue_cancel, name="queue-cancel"),
+    path("workers/", workers.workers, name="workers"),
+    path("workers/parts/", workers.workers_parts, name="workers-parts"),
+    path("workers/drain/", workers.worker_drain, name="worker-drain"),
+    path("workers/resume/", workers.worker_resume, name="worker-resume"),
     # home and health
+    path("", home.home, name="home"),
+    path("parts/home/", home.home_parts, name="home-parts"),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
     # accounts
     path("sign-in/", accounts.sign_in, name="sign-in"),
     path("sign-in/link/<str:secret>/", accounts.sign_in_link, name="sign-in-link"),
@@ -25,11 +123,8 @@ urlpatterns = [
     path("settings/members/remove/", accounts.member_remove, name="member-remove"),
     path("settings/members/link/", accounts.member_link, name="member-link"),
     # names that the menu needs, until their sections above have them
-    path("", fallback.page_to_come, name="home"),
     path("applications/", fallback.page_to_come, name="applications"),
-    path("runs/", fallback.page_to_come, name="runs"),
-    path("queue/", fallback.page_to_come, name="queue"),
-    path("workers/", fallback.page_to_come, name="workers"),
+    path("runs/<str:run_id>/", fallback.page_to_come, name="run"),
     # everything else: the last line
     re_path(r"^(?P<rest>.*)$", fallback.unknown_address, name="unknown-address"),
 ]

@@ -83,10 +83,10 @@ def install(app: Any) -> None:
     app.steps["worker"].add(RunsiteStep)
 
 
-def wake() -> None:
+def wake(queue_name: str = "") -> None:
     """A nudge came: the worker of this process looks at the table now."""
     for engine in _engines:
-        engine.wake()
+        engine.wake(queue_name)
 
 
 class Engine:
@@ -124,10 +124,10 @@ class Engine:
         ):
             threading.Thread(target=loop, name=name, daemon=True).start()
 
-    def wake(self) -> None:
+    def wake(self, queue_name: str = "") -> None:
         """There may be work."""
         if self._slots is not None:
-            self._slots.wake()
+            self._slots.wake(queue_name)
 
     def on_stop_signal(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT: one stage further. Only notes it; a thread acts."""

@@ -163,8 +163,6 @@ def store_results(held: Held, recorder: Recorder, staged: Staged, outcome: Outco
             "output too large",
             collected.too_large,
         )
-    if collected.problem:
-        record.warnings.append(collected.problem)
     record.warnings += collected.warnings
     record.result_kind = collected.result_kind
     record.output_bytes = collected.output_bytes
@@ -231,7 +229,7 @@ def _with_cancel(run: Run, verdict: Verdict) -> Verdict:
         return verdict
     who = Run.objects.filter(pk=run.pk).values_list("cancel_actor", flat=True).first()
     words = f"canceled by {who}" if who else "canceled"
-    detail = verdict.detail or f"{words.capitalize()} while it was running."
+    detail = f"{words[0].upper()}{words[1:]} while it was running; its processes were ended."
     return Verdict(verdict.status, verdict.reason, words, detail)
 
 

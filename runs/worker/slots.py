@@ -13,6 +13,7 @@ import os
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from django.utils import timezone
 from runs.execution.spec import Stop
 from runs.models import Run, Worker
 from runs.queue.claim import Claimed, WorkerIdentity, claim_next
+from runs.queue.dispatch import nudge_arrived
 from runs.queue.lease import renew
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ class Slots:
         self._held: set[Held] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._nudges: deque[str] = deque(maxlen=100)
         self._changed = threading.Condition(self._lock)
         self._over = threading.Event()
         self.stage = Stage.SERVING
@@ -96,8 +99,10 @@ class Slots:
         for thread in self._threads:
             thread.start()
 
-    def wake(self) -> None:
-        """There may be work: look now."""
+    def wake(self, queue_name: str = "") -> None:
+        """There may be work, in `queue_name` if a nudge says so: look now."""
+        if queue_name:
+            self._nudges.append(queue_name)
         self._wake.set()
 
     def held(self) -> list[Held]:
@@ -159,6 +164,9 @@ class Slots:
 
     def _fill(self) -> None:
         """Claim until the slots are full or nothing is left."""
+        while self._nudges:
+            # Here and not in Celery's thread, which would need a connection of its own.
+            nudge_arrived(self._nudges.popleft())
         while not self._over.is_set() and self._may_claim():
             close_old_connections()
             claimed = claim_next(self.identity, now=timezone.now())

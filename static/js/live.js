@@ -1,4 +1,5 @@
-/* data-live-url: parts of the page kept true by an event stream, or by asking again from the same cursor where streams fail. */
+/* data-live-url: parts of the page kept true by an event stream, or by asking again from the same cursor where streams fail.
+   data-poll-url alone: by asking only, first after data-poll-every. */
 (() => {
   "use strict";
   const { behave, refresh } = window.runsite;
@@ -73,7 +74,7 @@
     tell("part", { id, element: fresh });
   };
 
-  behave("[data-live-url]", (element) => {
+  behave("[data-live-url], [data-poll-url]", (element) => {
     const { liveUrl, pollUrl, pollEvery } = element.dataset;
     let after = element.dataset.liveAfter ?? "";
     let source = null;
@@ -84,6 +85,7 @@
     let timer;
     let asking = null;
     let over = false;
+    let started = false;
     const seen = new Map(); // the last markup of each part: the same again changes nothing
 
     const from = (url) => {
@@ -163,7 +165,11 @@
 
     const poll = async () => {
       stop();
-      if (performance.now() - pollSince > STREAM_AGAIN_MS) {
+      if (!element.isConnected && !document.getElementById(element.id)) {
+        over = true;
+        return;
+      }
+      if (liveUrl && performance.now() - pollSince > STREAM_AGAIN_MS) {
         failures = 1; // one more failure leads back here
         stream();
         return;
@@ -202,11 +208,13 @@
 
     const start = () => {
       if (over || document.hidden) return;
-      if (window.EventSource && failures < 2) stream();
+      if (liveUrl && window.EventSource && failures < 2) stream();
       else if (pollUrl) {
         pollSince = performance.now();
-        poll();
+        if (liveUrl || started) poll();
+        else timer = setTimeout(poll, Number(pollEvery) || POLL_MS); // the page is fresh
       }
+      started = true;
     };
 
     document.addEventListener("visibilitychange", () => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# glob, not pathlib: the contract's rules for dotfiles and `**` are those of glob.
 import glob
 import os
 from pathlib import Path
@@ -110,8 +111,6 @@ def test_many_files_and_patterns_end_with_files_or_a_message() -> None:
     assert len(select_files(["**/*.py"], paths).files) == 20_000
     with pytest.raises(ManifestInvalid, match="too costly"):
         select_files(["*" + "a*" * 400 + "b"] * 500, ["a" * 250 + str(n) for n in range(5000)])
-    with pytest.raises(ManifestInvalid, match="too costly"):
-        select_files(["**/*.x"] * 1000, paths)
 
 
 def test_stars_cost_no_backtracking() -> None:
@@ -133,7 +132,7 @@ def test_one_name_is_matched_as_glob_does(
         (folder / name).touch()
     if pattern in {".", ".."}:
         return
-    expected = set(glob.glob(pattern, root_dir=folder, recursive=True)) & set(names)
+    expected = set(glob.glob(pattern, root_dir=folder)) & set(names)  # noqa: PTH207
     if pattern != "**":
         assert {name for name in names if matches_name(name, pattern)} == expected
 
@@ -165,7 +164,7 @@ def test_trees_are_matched_as_glob_does(
     # glob also answers `file/` and worse for `file/**`; the system knows no such paths.
     matches = [
         match
-        for match in glob.glob(searched, root_dir=root, recursive=True)
+        for match in glob.glob(searched, root_dir=root, recursive=True)  # noqa: PTH207
         if os.path.lexists(f"{root}/{match}")
     ]
     found = select_files([f"{pattern}/" if folder_only else pattern], files)

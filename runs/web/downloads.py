@@ -1,0 +1,179 @@
+"""Sends bytes that programs wrote: always as downloads, in pieces, never as a page of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.http import content_disposition_header
+
+from runs.actions.logs import log_end, stream_log
+from runs.actions.outputs import zip_files
+from runs.domain.errors import NotFound
+from runs.models import Asset, InputData, InputFile, RunFile
+from runs.storage import ObjectMissing, object_store
+from runs.web.access import AccountRequest, member
+from runs.web.run_pages import attempt_of, find_run
+
+POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_TYPES = {
+    ".json": "application/json",
+    ".geojson": "application/json",
+    ".csv": "text/csv; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".log": "text/plain; charset=utf-8",
+    ".zip": "application/zip",
+}
+
+
+@member("view")
+def run_file(request: AccountRequest, run_id: str, role: str, number: int) -> HttpResponseBase:
+    """One result file of a run."""
+    run = find_run(request, run_id)
+    file = RunFile.objects.filter(run=run, role=role, number=number).first()
+    if file is None:
+        raise NotFound(f"Run {run_id} has no file {number} of this kind.")
+    name = f"{run.run_id}-{file.path}" if role != RunFile.SOLUTION else file.path
+    return send_object(request, file.key, name)
+
+
+@member("view")
+def run_output_download(request: AccountRequest, run_id: str) -> HttpResponseBase:
+    """All solution files as one zip."""
+    run = find_run(request, run_id)
+    files = RunFile.objects.filter(run=run, role=RunFile.SOLUTION).order_by("number")
+    if not files.exists():
+        raise NotFound(f"Run {run_id} has no solution files.")
+    return send_stream(zip_files(files.iterator(500)), f"{run.run_id}-output.zip")
+
+
+@member("view")
+def run_asset(request: AccountRequest, run_id: str, number: int) -> HttpResponseBase:
+    """The content of an asset as JSON."""
+    run = find_run(request, run_id)
+    asset = Asset.objects.filter(run=run, number=number).first()
+    if asset is None:
+        raise NotFound(f"Run {run_id} has no asset {number}.")
+    return send_object(request, asset.key, f"{asset.name or f'asset-{number}'}.json")
+
+
+@member("view")
+def run_input_file(request: AccountRequest, run_id: str, number: int) -> HttpResponseBase:
+    """One file of the input of a run."""
+    run = find_run(request, run_id)
+    file = InputFile.objects.filter(input_data=run.input_data_id, number=number).first()
+    if file is None or run.input_data_id is None:
+        raise NotFound(f"Run {run_id} has no input file {number}.")
+    return send_object(request, file.key, file.path)
+
+
+@member("view")
+def run_input_download(request: AccountRequest, run_id: str) -> HttpResponseBase:
+    """All input files as one zip."""
+    run = find_run(request, run_id)
+    input_data: InputData | None = run.input_data
+    if input_data is None:
+        raise NotFound(f"Run {run_id} has no input.")
+    files = input_data.files.order_by("number")
+    return send_stream(zip_files(files.iterator(500)), f"{run.run_id}-input.zip")
+
+
+@member("view")
+def run_log_download(request: AccountRequest, run_id: str) -> HttpResponseBase:
+    """The log of an attempt as it is now; `start` and `end` choose a stretch of bytes."""
+    run = find_run(request, run_id)
+    attempt = attempt_of(run, request.GET.get("attempt", ""))
+    if attempt is None:
+        raise NotFound(f"Run {run_id} has no log: no attempt was made yet.")
+    suffix = f"-attempt-{attempt.number}" if attempt.number > 1 else ""
+    name = f"{run.run_id}{suffix}.log"
+    start, end = _position(request, "start"), _position(request, "end")
+    whole_object = attempt.log_key and not attempt.log_cut_bytes
+    if start is None and end is None and whole_object:
+        return send_object(request, attempt.log_key, name)
+    stop = log_end(attempt=attempt) if end is None else end
+    return send_stream(stream_log(attempt=attempt, start=start or 0, end=stop), name)
+
+
+def send_object(request: AccountRequest, key: str, name: str) -> HttpResponseBase:
+    """An object of the store as a download; answers one range, and 304 for who has it.
+
+    Raises `NotFound` when it is gone. Objects never change, so the key is what the tag is made of.
+    """
+    try:
+        size = object_store().size(key)
+    except ObjectMissing as error:
+        raise NotFound(f"`{name[:200]}` is not in the store any more.") from error
+    tag = f'"{hashlib.sha256(f"{key} {size}".encode()).hexdigest()[:32]}"'
+    response: HttpResponseBase
+    if tag in request.headers.get("If-None-Match", ""):
+        response = HttpResponse(status=304)
+        response["ETag"] = tag
+        return response
+    wanted = _range_of(request, size, tag)
+    if wanted is not None and wanted[0] >= wanted[1]:
+        response = HttpResponse(status=416)
+        response["Content-Range"] = f"bytes */{size}"
+        return _as_download(response, name)
+    start, end = wanted or (0, size)
+    pieces = object_store().stream(key, start, end - start)
+    response = StreamingHttpResponse(pieces, status=206 if wanted else 200)
+    if wanted:
+        response["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    response["Content-Length"] = str(end - start)
+    response["Accept-Ranges"] = "bytes"
+    response["ETag"] = tag
+    return _as_download(response, name)
+
+
+def send_stream(pieces: Iterator[bytes], name: str) -> HttpResponseBase:
+    """Bytes whose number is not known before as a download."""
+    return _as_download(StreamingHttpResponse(pieces), name)
+
+
+def safe_name(name: str) -> str:
+    """The last part of a path as a file name without characters that mislead or break a header."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    kept = "".join(
+        "_" if unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else letter
+        for letter in last
+    )
+    return kept.strip(". ")[:150] or "download"
+
+
+def _as_download(response: HttpResponseBase, name: str) -> HttpResponseBase:
+    clean = safe_name(name)
+    suffix = PurePosixPath(clean).suffix.lower()
+    response["Content-Type"] = _TYPES.get(suffix, "application/octet-stream")
+    response["Content-Disposition"] = content_disposition_header(True, clean) or "attachment"
+    response["Content-Security-Policy"] = POLICY
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _range_of(request: AccountRequest, size: int, tag: str) -> tuple[int, int] | None:
+    """The range asked for as (start, end); start ≥ end when it cannot be had; None for all."""
+    found = _RANGE.fullmatch(request.headers.get("Range", "").strip())
+    if found is None or (not found[1] and not found[2]):
+        return None  # several ranges are answered with everything, as the standard allows
+    if request.headers.get("If-Range", tag) != tag:
+        return None
+    if not found[1]:
+        return (max(0, size - int(found[2])), size if int(found[2]) else 0)
+    start = int(found[1])
+    if found[2] and int(found[2]) < start:
+        return None
+    end = min(size, int(found[2]) + 1) if found[2] else size
+    return (start, end) if start < size else (size, size)
+
+
+def _position(request: AccountRequest, name: str) -> int | None:
+    text = request.GET.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None

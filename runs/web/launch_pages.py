@@ -1,0 +1,159 @@
+"""What the templates of the launch form are given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from runs.actions.estimates import solved_already, usual_duration
+from runs.domain.errors import InputRejected
+from runs.domain.options import resolve_options, to_wire
+from runs.execution.environment import VARIABLES
+from runs.web import launch_inputs as inputs
+from runs.web.access import AccountRequest
+from runs.web.forms.launch import LaunchForm, option_rows, padded, was_words
+from runs.web.launch_drafts import (
+    Draft,
+    Scene,
+    hidden_of_original,
+    initial_of,
+    seen_options,
+)
+
+
+def page_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[str, Any]:
+    """Everything on the page. A source that cannot be chosen gives way to the usual one."""
+    offer = inputs.offer_for(scene.application, scene.target, kept=draft.choice.kept)
+    if draft.choice.source not in offer.sources:
+        draft.choice = replace(draft.choice, source=inputs.usual_source(offer))
+    if draft.choice.source == inputs.MANAGED and not draft.choice.managed:
+        draft.choice = replace(draft.choice, managed=offer.managed[0].input_id)
+    return {
+        "application": scene.application,
+        "original": scene.original,
+        "errors": [*draft.errors, *draft.form.non_field_errors()],
+        "offer": offer,
+        "choice": draft.choice,
+        "input_errors": draft.input_errors,
+        "usual_duration": usual_duration(scene.application),
+        "notes": _notes(request, scene),
+        **settings_context(request, scene, draft),
+        **preview_context(request, scene, draft.choice),
+        **note_context(request, scene, draft),
+    }
+
+
+def settings_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[str, Any]:
+    manifest = scene.target.manifest
+    rows = option_rows(
+        seen_options(request, scene),
+        shown=draft.shown,
+        base=scene.base,
+        errors=draft.option_errors,
+        original=scene.original_options if scene.original else None,
+        of_instance=scene.of_instance,
+    )
+    names = {item.name for item in scene.definitions}
+    advanced = ("description", "priority", "time_limit_s", "execution_class")
+    return {
+        "target": scene.target,
+        "form": draft.form,
+        "basics": [_field_row(scene, draft.form, name) for name in ("instance", "name")],
+        "advanced": [_field_row(scene, draft.form, name) for name in advanced],
+        "advanced_open": any(draft.form[name].errors for name in advanced),
+        "option_rows": rows,
+        "allows_free_options": manifest.allows_free_options,
+        "free_rows": padded(draft.free),
+        "free_open": bool(draft.free),
+        "free_of_instance": [
+            (name, to_wire(value)) for name, value in scene.of_instance.items() if name not in names
+        ],
+    }
+
+
+def _field_row(scene: Scene, form: LaunchForm, name: str) -> dict[str, Any]:
+    """A field, and beside it what the original run had where that differs."""
+    bound = form[name]
+    if scene.original is None:
+        return {"field": bound, "original": None, "changed": ""}
+    initial = initial_of(scene, scene.original) | {
+        "instance": scene.original.instance.instance_id if scene.original.instance else ""
+    }
+    before = "" if initial[name] is None else str(initial[name])
+    now = "" if bound.value() is None else str(bound.value())
+    words = "was usual" if before == "" and name in {"priority", "time_limit_s"} else ""
+    return {
+        "field": bound,
+        "original": before,
+        "changed": "" if before == now else words or was_words(before),
+    }
+
+
+def _notes(request: AccountRequest, scene: Scene) -> list[str]:
+    """What a run again cannot do as the original did."""
+    original = scene.original
+    if original is None:
+        return []
+    notes = []
+    build, now = original.executable, scene.target.executable
+    if build is not None and build.pk != now.pk:
+        notes.append(f"The original ran build {build.number}, this one runs build {now.number}.")
+    declared = {item.name for item in scene.definitions}
+    if not scene.target.manifest.allows_free_options:
+        gone = [name for name in scene.original_options if name not in declared]
+        if gone:
+            names = ", ".join(f"`{name}`" for name in gone[:10])
+            notes.append(f"Not carried over, because it is no longer declared: {names}.")
+    hidden = len(hidden_of_original(request, scene))
+    if hidden:
+        words = "1 option" if hidden == 1 else f"{hidden} options"
+        notes.append(f"{words} that your role does not see is carried over as it was.")
+    if original.input_data_id is None:
+        notes.append("The original had no input.")
+    return notes
+
+
+def preview_context(request: AccountRequest, scene: Scene, choice: inputs.Choice) -> dict[str, Any]:
+    try:
+        found = inputs.preview(
+            choice,
+            account=request.account,
+            application=scene.application,
+            target=scene.target,
+        )
+    except InputRejected as error:
+        return {"preview": None, "preview_error": error.message}
+    return {"preview": found, "preview_error": ""}
+
+
+def note_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[str, Any]:
+    data = inputs.known_input(
+        draft.choice,
+        account=request.account,
+        application=scene.application,
+        target=scene.target,
+    )
+    if data is None or draft.option_errors:
+        return {"solved": None}
+    manifest = scene.target.manifest
+    options = resolve_options(
+        manifest.options.items,
+        scene.of_instance,
+        draft.requested or _requested_at_first(request, scene, draft),
+        strict=manifest.options.strict,
+        environment=VARIABLES,
+    )
+    solved = solved_already(
+        application=scene.application,
+        executable=scene.target.executable,
+        input_data=data,
+        options=options,
+    )
+    return {"solved": solved}
+
+
+def _requested_at_first(request: AccountRequest, scene: Scene, draft: Draft) -> dict[str, object]:
+    """What the form would ask for as it stands, before anybody sent it."""
+    base = scene.base
+    changed = {name: text for name, text in draft.shown.items() if text != base.get(name, "")}
+    return {**changed, **{row.name: row.value for row in draft.free if row.name}}

@@ -1,0 +1,102 @@
+"""Figures of a run: a tab for each asset with a visual, drawn in a sandboxed frame."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.templatetags.static import static
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from runs.actions.outputs import FIGURE_LIMIT_BYTES, read_figures
+from runs.domain.errors import NotFound
+from runs.models import Asset, Run
+from runs.visuals.pages import SANDBOX, figure_page, page_policy
+from runs.web.access import AccountRequest, member
+from runs.web.run_pages import find_run, run_page
+
+MOST_ASSETS = 200
+TALLEST = 8
+"""A frame grows with its figures up to this many; more are scrolled inside it."""
+
+
+@require_GET
+@member("view")
+def run_visuals(request: AccountRequest, run_id: str, number: int | None = None) -> HttpResponse:
+    """The tab of one visual, by default the first."""
+    run = find_run(request, run_id)
+    context = visuals_context(run, number)
+    return run_page(request, run, tab="visuals", template="runs/visuals.html", context=context)
+
+
+@require_GET
+@member("view")
+def run_figure(request: AccountRequest, run_id: str, number: int) -> HttpResponseBase:
+    """The document inside the frame; nothing in it can reach the console."""
+    run = find_run(request, run_id)
+    asset = Asset.objects.filter(run=run, number=number).first()
+    if asset is None:
+        raise NotFound(f"Run {run_id} has no asset {number}.")
+    origin = f"{request.scheme}://{request.get_host()}"
+    tile_url = settings.RUNSITE_TILE_URL
+    seen = f"{asset.key}|{asset.label}|{settings.RUNSITE_RELEASE}|{tile_url}|{origin}"
+    tag = f'"{hashlib.sha256(seen.encode()).hexdigest()[:32]}"'
+    response: HttpResponse
+    if tag in request.headers.get("If-None-Match", ""):
+        response = HttpResponse(status=304)
+        response["ETag"] = tag
+        return response
+    tab = read_figures(asset=asset)
+    page = figure_page(
+        asset.schema,
+        list(tab.figures),
+        static_url=static,
+        title=asset.label or asset.name,
+        tile_url=tile_url,
+    )
+    response = HttpResponse(page.html)
+    response["Content-Security-Policy"] = page_policy(
+        origin, page.script_hashes, static_path=settings.STATIC_URL, tile_url=tile_url
+    )
+    response["X-Frame-Options"] = "SAMEORIGIN"
+    response["Cross-Origin-Opener-Policy"] = "same-origin"
+    response["Cache-Control"] = "private, no-cache"
+    response["ETag"] = tag
+    return response
+
+
+def visuals_context(run: Run, number: int | None) -> dict[str, Any]:
+    """The tabs of a run's visuals and the chosen one; one query."""
+    assets = list(Asset.objects.filter(run=run).order_by("number")[:MOST_ASSETS])
+    drawn = [asset for asset in assets if asset.schema]
+    chosen = next((asset for asset in drawn if asset.number == number), None)
+    if number is not None and chosen is None:
+        raise NotFound(f"Run {run.run_id} has no visual {number}.")
+    chosen = chosen or (drawn[0] if drawn else None)
+    tabs = [
+        {
+            "label": asset.label or asset.name,
+            "url": reverse("run-visual", args=[run.run_id, asset.number]),
+            "current": asset is chosen,
+        }
+        for asset in drawn
+    ]
+    return {
+        "run": run,
+        "visual": chosen,
+        "visual_tabs": tabs,
+        "downloads": [asset for asset in assets if not asset.schema],
+        "frame_height": frame_height(chosen),
+        "too_large": chosen is not None and chosen.size_bytes > FIGURE_LIMIT_BYTES,
+        "limit_bytes": FIGURE_LIMIT_BYTES,
+        "sandbox": SANDBOX,
+    }
+
+
+def frame_height(asset: Asset | None) -> int:
+    """How many figures high the frame of an asset is."""
+    return max(1, min(TALLEST, asset.figures)) if asset is not None else 1
