@@ -8,7 +8,7 @@ WORKDIR /app
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --no-deps -r requirements.txt
 
-COPY manage.py LICENSE NOTICE ./
+COPY manage.py CHANGELOG.md LICENSE NOTICE ./
 COPY runsite ./runsite
 COPY runs ./runs
 COPY templates ./templates

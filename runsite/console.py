@@ -30,7 +30,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 MARK = "RUNSITE_CONSOLE_OF"
 # Threads of the worker beside its slots: nudges and builds must not wait for a long run.
 SPARE_THREADS = 2
-STOP_WAIT_S = 12
+STOP_WAIT_S = 13
 
 
 class CannotStart(Exception):

@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from django.db.models import Subquery
+from django.db.models.functions import Coalesce
+
 from runs.models import Attempt, LogChunk
 from runs.storage import ObjectMissing, keys, object_store
 
@@ -115,8 +118,9 @@ def read_log(*, attempt: Attempt, cursor: int, limit: int = PIECE_BYTES) -> LogP
         first, data = cursor, b""  # its parts became one object in this moment
     if not data and not attempt.log_key and attempt.ended_at is None:
         attempt.refresh_from_db()
-        source = _source(attempt)
-        first, data = source.read(cursor, limit)
+        if attempt.log_key or attempt.ended_at is not None:
+            source = _source(attempt)
+            first, data = source.read(cursor, limit)
     if not data:
         end = source.end()
         first = min(max(cursor, first), end) if end else 0
@@ -301,6 +305,7 @@ class _Live:
         self._rows = LogChunk.objects.filter(attempt=attempt)
         self._started = attempt.started_at or attempt.claimed_at
         self._found: list[tuple[int, int, int, datetime, str]] = []
+        self._held: dict[int, bytes] = {}
 
     def end(self) -> int:
         last = self._rows.order_by("-first_byte").values_list("first_byte", "size").first()
@@ -311,9 +316,9 @@ class _Live:
         if not self._found:
             return position, b""
         position = first = max(position, self._found[0][0])
-        held: dict[int, bytes] = {}
+        self._held = {}
         if any(not key for *_, key in self._found):
-            held = {
+            self._held = {
                 byte: bytes(data or b"")
                 for byte, data in self._rows.filter(
                     first_byte__gte=self._found[0][0], first_byte__lte=self._found[-1][0], key=""
@@ -326,8 +331,8 @@ class _Live:
             wanted = min(limit, byte + size - position)
             if key:
                 data = object_store().read_range(key, position - byte, wanted)
-            elif byte in held:
-                data = held[byte][position - byte :][:wanted]
+            elif byte in self._held:
+                data = self._held[byte][position - byte :][:wanted]
             else:
                 break  # it was joined with others since we looked
             pieces.append(data)
@@ -336,15 +341,19 @@ class _Live:
         return first, b"".join(pieces)
 
     def lines_before(self, position: int) -> int:
-        row = self._row_before(position)
+        row = next((row for row in self._found if row[0] <= position < row[0] + row[1]), None)
+        row = row or self._row_before(position)
         if row is None:
             return 0
         byte, _, line, _, key = row
         if byte >= position:
             return line
         if not key:
-            data = self._rows.filter(first_byte=byte).values_list("data", flat=True).first()
-            return line + bytes(data or b"").count(b"\n", 0, position - byte)
+            data = self._held.get(byte)
+            if data is None:
+                held = self._rows.filter(first_byte=byte).values_list("data", flat=True).first()
+                data = bytes(held or b"")
+            return line + data.count(b"\n", 0, position - byte)
         known = [entry for entry in self._entries(byte) if entry[0] <= position]
         start, line = (known[-1][0], known[-1][1]) if known else (byte, line)
         return line + object_store().read_range(key, start - byte, position - start).count(b"\n")
@@ -365,12 +374,13 @@ class _Live:
         return tuple(times)
 
     def _chunks(self, position: int, limit: int) -> list[tuple[int, int, int, datetime, str]]:
-        row = self._row_before(position)
-        covered = row is not None and row[0] + row[1] > position
-        begin = row[0] if row is not None and covered else position
-        found = self._rows.filter(first_byte__gte=begin).order_by("first_byte")
-        near = list(found.filter(first_byte__lt=position + limit).values_list(*_COLUMNS)[:20_000])
-        return near or list(found.values_list(*_COLUMNS)[:1])
+        """The chunks with bytes `position` to `position + limit`, else the next one behind."""
+        before = self._rows.filter(first_byte__lte=position).order_by("-first_byte")
+        begin = Coalesce(Subquery(before.values("first_byte")[:1]), 0)
+        rows = self._rows.order_by("first_byte").values_list(*_COLUMNS)
+        near = rows.filter(first_byte__gte=begin, first_byte__lt=position + limit)
+        found = [row for row in near[:20_000] if row[0] + row[1] > position]
+        return found or list(rows.filter(first_byte__gt=position)[:1])
 
     def _row_before(self, position: int) -> tuple[int, int, int, datetime, str] | None:
         rows = self._rows.filter(first_byte__lte=position).order_by("-first_byte")

@@ -59,8 +59,12 @@ class Target:
 def resolve_target(*, application: Application, instance: Instance | None = None) -> Target:
     """What would run now: the instance named, else the default one, else the newest executable.
 
-    Raises `Conflict` when nothing was ever uploaded.
+    Raises `Conflict` when nothing was ever uploaded, and for an archived application.
     """
+    if application.archived_at is not None:
+        raise Conflict(
+            f"{application} is archived. Bring it back in its settings, then launch again."
+        )
     instance = instance or application.default_instance
     version = instance.version if instance else None
     executable = version.executable if version else application.executable

@@ -106,6 +106,6 @@ def is_archive_name(file_name: str) -> bool:
 def without_common_folder(paths: list[str]) -> list[str]:
     """`paths` without the one folder that all lie in: people drop a folder, not its files."""
     tops = {path.split("/", 1)[0] for path in paths}
-    if len(tops) == 1 and all("/" in path for path in paths):
+    if len(tops) == 1 and not tops & {"", ".", ".."} and all("/" in path for path in paths):
         return [path.split("/", 1)[1] for path in paths]
     return paths

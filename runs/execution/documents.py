@@ -215,8 +215,11 @@ class _Scan:
 
     def skip_nested(self, at: int) -> int:
         closing = bytearray()
+        single_until = at
         while True:
-            at = self.skip_bulk(at, closing)
+            if at >= single_until:
+                at = self.skip_bulk(at, closing)
+                single_until = at + _PIECE  # that piece is one for single steps
             found = self.search(_BRACKET, at)
             if found is None:
                 raise Unreadable("the document ends within a value", byte=self.size)

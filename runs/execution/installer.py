@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Literal
 
+from runs.execution.process import forget, starting
+
 LOOK_S = 0.2
 
 _TAIL_BYTES = 8 * 1024
@@ -79,29 +81,34 @@ class Installer:
     def run(self, *command: str) -> None:
         """Run one program to its end, with its whole group; raises `BuildFailed`."""
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                # No settings of a project around the data directory are found from there.
-                cwd="/",
-                env=dict(self.environ),
-                start_new_session=True,
-            )
+            with starting() as own:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    # No settings of a project around the data directory are found from there.
+                    cwd="/",
+                    env=dict(self.environ),
+                    start_new_session=True,
+                )
+                own(process.pid)
         except OSError as error:
             raise BuildFailed(
                 f"`{command[0]}` could not be started: {error.strerror}. Install `uv` as"
                 " `requirements.txt` says.",
                 self.tail.text(),
             ) from None
-        with process:
-            assert process.stdout is not None
-            try:
-                self._follow(process, process.stdout)
-            finally:
-                # Before it is reaped, so that the number of its group cannot be another's.
-                _end_group(process)
+        try:
+            with process:
+                assert process.stdout is not None
+                try:
+                    self._follow(process, process.stdout)
+                finally:
+                    # Before it is reaped, so that the number of its group cannot be another's.
+                    _end_group(process)
+        finally:
+            forget(process.pid)
         if process.returncode != 0:
             raise BuildFailed(_explained(self.tail.text(), process.returncode), self.tail.text())
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from runs.execution.ending import Ending, end_processes, send_group
@@ -106,11 +106,7 @@ def start(
 
     Never with `preexec_fn`: that forks the whole worker instead of using vfork.
     """
-    thread = threading.get_ident()
-    with _lock:
-        _starting[thread] = now_ticks()
-    popen: subprocess.Popen[bytes] | None = None
-    try:
+    with starting() as own:
         popen = subprocess.Popen(
             list(command),
             cwd=cwd,
@@ -121,11 +117,7 @@ def start(
             start_new_session=True,
             close_fds=True,
         )
-    finally:
-        with _lock:
-            _starting.pop(thread, None)
-            if popen is not None:
-                _owned.add(popen.pid)
+        own(popen.pid)
     # It cannot have been reaped by anybody else: alive or a zombie, it is in /proc.
     proc = read_process(popen.pid)
     if proc is None:
@@ -139,17 +131,30 @@ def sacrifice(child: Child) -> None:
         Path(f"/proc/{child.pid}/oom_score_adj").write_bytes(str(_OOM_SCORE).encode())
 
 
-def keep(pid: int) -> None:
-    """Declare a child that other code started and waits for, so that it is never taken for a stray.
+@contextlib.contextmanager
+def starting() -> Iterator[Callable[[int], None]]:
+    """For code that starts a child in a session of its own and waits for it itself.
 
-    Needed only for children in a session of their own; call `forget` when it has been waited for.
+    Call what this gives with its pid, within the block, and `forget` when it has been waited for.
+    Else the child is taken for an orphan that a run left, and ended with that run.
     """
+    thread = threading.get_ident()
     with _lock:
-        _owned.add(pid)
+        _starting[thread] = now_ticks()
+
+    def own(pid: int) -> None:
+        with _lock:
+            _owned.add(pid)
+
+    try:
+        yield own
+    finally:
+        with _lock:
+            _starting.pop(thread, None)
 
 
 def forget(pid: int) -> None:
-    """The child declared with `keep` has been waited for."""
+    """A child that was declared in `starting` has been waited for."""
     with _lock:
         _owned.discard(pid)
 
@@ -355,11 +360,13 @@ def _strays(snapshot: Snapshot) -> list[Proc]:
     with _lock:
         # A child that is being started is not in `_owned` yet, but younger than its start.
         before = min(_starting.values(), default=float("inf")) - 1
+        builds = _owned - _trees.keys()  # what those leave is not a run's
         return [
             proc
             for proc in snapshot.by_parent.get(os.getpid(), ())
             if proc.pid not in _owned
             and proc.session != own_session
+            and proc.session not in builds
             and proc.start < before
             and proc.alive
         ]

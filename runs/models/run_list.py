@@ -217,8 +217,7 @@ class _Walk:
                 keys += self._ordered(cursor, status).values_list("pk", flat=True)[: limit + 1]
             keys.sort(reverse=not self._backwards)
             return self._load(keys[: limit + 1]), None
-        status = self._statuses[0] if self._statuses else None
-        rows = self._ordered(cursor, status)
+        rows = self._ordered(cursor, self._statuses[0] if self._statuses else None)
         edge = None
         if self._rest:
             ends = list(rows.values_list("pk", "created_at")[look - 1 : look + 1])

@@ -147,7 +147,7 @@ def broker_answers(limit_s: float) -> str:
     kind = settings.RUNSITE_BROKER_URL.partition(":")[0]
     if kind == "folder":
         return _folder_answers(settings.RUNSITE_BROKER_DIR)
-    from kombu import Connection
+    from kombu.connection import Connection
 
     options = dict(settings.CELERY_BROKER_TRANSPORT_OPTIONS)
     if kind.startswith("redis"):

@@ -36,7 +36,9 @@ _TYPES = {
 def run_file(request: AccountRequest, run_id: str, role: str, number: int) -> HttpResponseBase:
     """One result file of a run."""
     run = find_run(request, run_id)
-    file = RunFile.objects.filter(run=run, role=role, number=number).first()
+    known = role in {name for name, _ in RunFile.ROLES}
+    rows = RunFile.objects.filter(run=run, role=role, number=number)
+    file = rows.first() if known else None
     if file is None:
         raise NotFound(f"Run {run_id} has no file {number} of this kind.")
     name = f"{run.run_id}-{file.path}" if role != RunFile.SOLUTION else file.path

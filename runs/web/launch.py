@@ -22,6 +22,7 @@ from runs.domain.errors import (
     TooLarge,
 )
 from runs.models import Application
+from runs.templatetags.human import coded
 from runs.web import launch_inputs as inputs
 from runs.web.access import AccountRequest, member
 from runs.web.launch_drafts import (
@@ -114,7 +115,7 @@ def _submit(
     except FieldsInvalid as error:
         for name, texts in error.errors.items():
             for text in texts:
-                draft.form.add_error(name if name in draft.form.fields else None, text)
+                draft.form.add_error(name if name in draft.form.fields else None, coded(text))
     except InputRejected as error:
         draft.input_errors.append(error.message)
     else:

@@ -15,6 +15,7 @@ from runs.domain.manifest import OptionDefinition
 from runs.domain.options import check_options, to_wire, visible_to
 from runs.models import Application, Instance, Run
 from runs.models.runs import DEFAULT_PRIORITY
+from runs.templatetags.human import coded
 from runs.web import launch_inputs as inputs
 from runs.web.access import AccountRequest
 from runs.web.forms.launch import (
@@ -234,7 +235,7 @@ def sent_draft(request: AccountRequest, scene: Scene) -> Draft:
     )
     place_option_errors(request, scene, draft, found)
     if scene.unknown_instance:
-        draft.form.add_error("instance", _unknown_instance(scene))
+        draft.form.add_error("instance", coded(_unknown_instance(scene)))
     return draft
 
 
@@ -265,7 +266,8 @@ def place_option_errors(
 ) -> None:
     """Put each message at its field, at its row, or above the form."""
     seen = {item.name for item in seen_options(request, scene)}
-    rows = {row.name: at for at, row in enumerate(draft.free)}
+    drawn = draft.free if scene.target.manifest.allows_free_options else []
+    rows = {row.name: at for at, row in enumerate(drawn)}
     for name, texts in found.items():
         if name in draft.option_errors:
             continue

@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from runs.actions.results import LogPiece, find_in_log, log_end, read_before, read_log, read_tail
+from runs.actions.results import LogPiece, find_in_log, log_end, read_before, read_log
 from runs.models import Attempt, Run
 from runs.web.access import AccountRequest, member
 from runs.web.live_hub import line_style
@@ -77,10 +77,11 @@ class _Window:
         self.found: int | None = None
         self.searched: int | None = None
         self.not_found = ""
-        searched = self._search(attempt, asked.get("from"), asked.get("direction", ""))
-        self.piece: LogPiece = searched or _chosen(
-            attempt, at=_number(asked.get("at")), before=_number(asked.get("before"))
-        )
+        self.piece = LogPiece(b"", 0, 0, ended=attempt.ended_at is not None)
+        if self.end:
+            searched = self._search(attempt, asked.get("from"), asked.get("direction", ""))
+            at, before = _number(asked.get("at")), _number(asked.get("before"))
+            self.piece = searched or _chosen(attempt, at=at, before=before, end=self.end)
         # More may have been written since: what follows the window then comes with the stream.
         self.at_end = self.piece.next_cursor >= self.end
 
@@ -117,13 +118,12 @@ class _Window:
         return _following(attempt, before.first_byte if before.data else result.position)
 
 
-def _chosen(attempt: Attempt, *, at: int | None, before: int | None) -> LogPiece:
+def _chosen(attempt: Attempt, *, at: int | None, before: int | None, end: int) -> LogPiece:
     if at is not None:
         return _following(attempt, at)
-    if before is not None:
-        piece = read_before(attempt=attempt, position=before, limit=WINDOW_BYTES)
-        return piece.last_lines(WINDOW_LINES)
-    return read_tail(attempt=attempt, limit=WINDOW_BYTES).last_lines(WINDOW_LINES)
+    position = end if before is None else before
+    piece = read_before(attempt=attempt, position=position, limit=WINDOW_BYTES)
+    return piece.last_lines(WINDOW_LINES)
 
 
 def _following(attempt: Attempt, position: int) -> LogPiece:

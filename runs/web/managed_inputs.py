@@ -56,6 +56,8 @@ def _application_inputs(request: AccountRequest, application_id: str) -> HttpRes
                     return redirect("application-inputs", application_id)
     inputs = found.managed_inputs.select_related("input_data", "created_by")
     content_format = found.executable.content_format if found.executable else "json"
+    if form is not None and content_format == "json":
+        form.fields["text"].widget.attrs["data-json-check"] = True
     context = {
         **page,
         "form": form,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -73,6 +74,10 @@ class SecurityHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
+        if response.status_code == HTTPStatus.NOT_MODIFIED:
+            # Its headers replace those that the browser kept, so ours would stand on a page
+            # that has its own policy.
+            return response
         inline = getattr(request, "inline_styles", False) or getattr(
             response, "inline_styles", False
         )

@@ -57,6 +57,7 @@ def runs(request: AccountRequest) -> HttpResponse:
         "first": address if page.newer else "",
         "summary": _summary(page, about),
         "cancelable": cancelable_ids(request, page.runs),
+        "chips": _chips(chosen),
         "poll": poll_address(page.runs),
     }
     if request.htmx:
@@ -64,9 +65,7 @@ def runs(request: AccountRequest) -> HttpResponse:
         response["HX-Push-Url"] = context["here"]
     else:
         applications = list(
-            request.account.applications.order_by("name", "pk").only("application_id", "name")[
-                :MOST_CHOICES
-            ]
+            request.account.applications.order_by("name", "pk").defer("description")[:MOST_CHOICES]
         )
         context |= {
             "statuses": list(Status),
@@ -74,8 +73,9 @@ def runs(request: AccountRequest) -> HttpResponse:
             "unlisted": _unlisted(chosen, applications),
             "sources": list(dict.fromkeys([*SOURCES, *filter(None, [chosen.source])])),
             "people": _people(request, chosen),
+            "fields": dict(chosen.parameters()),
         }
-        response = render(request, "runs/list.html", context | _chips(chosen, applications))
+        response = render(request, "runs/list.html", context)
     patch_vary_headers(response, ["HX-Request"])
     return response
 
@@ -182,20 +182,14 @@ def _summary(page: RunPage, about: About | None) -> str:
     return f"{shown} run{'s' if shown != 1 else ''} on this page"
 
 
-def _chips(chosen: RunFilter, applications: list[Application]) -> dict[str, Any]:
+def _chips(chosen: RunFilter) -> list[dict[str, str]]:
     """Each filter in force, with the address of the list without it."""
-    names = {one.application_id: str(one) for one in applications}
-    words = {"q": "text", "from": "from", "to": "until"}
+    words = {"q": "text", "to": "until"}
     pairs = chosen.parameters()
-    chips = [
-        {
-            "label": words.get(name, name),
-            "value": names.get(value, value) if name == "application" else value,
-            "url": _without(pairs, place),
-        }
+    return [
+        {"label": words.get(name, name), "value": value, "url": _without(pairs, place)}
         for place, (name, value) in enumerate(pairs)
     ]
-    return {"chips": chips, "fields": dict(pairs)}
 
 
 def _without(pairs: list[tuple[str, str]], place: int) -> str:

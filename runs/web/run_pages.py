@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ TABS = (
 USUAL_OF = 21
 """The usual duration is the median of this many newest runs that succeeded."""
 
+_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _RELATED = (
     *("application", "version", "instance", "instance__version", "executable"),
     *("submitted_by", "api_key", "input_data", "managed_input", "cloned_from", "queue"),
@@ -58,7 +60,9 @@ class Viewer:
 
 def find_run(request: AccountRequest, run_id: str) -> Run:
     """The run of this account with this id; raises `NotFound`."""
-    run = request.account.runs.filter(run_id=run_id).select_related(*_RELATED).first()
+    run = None
+    if _RUN_ID.fullmatch(run_id):
+        run = request.account.runs.filter(run_id=run_id).select_related(*_RELATED).first()
     if run is None:
         raise NotFound(
             f"There is no run {run_id[:64]} in {request.account.name}. It may have been deleted,"

@@ -7,16 +7,22 @@ from django.urls import path, re_path
 from runs.web import (
     accounts,
     applications,
+    downloads,
     executables,
     fallback,
     health,
     home,
     instances,
     launch,
+    live,
+    logs,
     managed_inputs,
+    outputs,
     queue,
     run_list,
+    runs,
     versions,
+    visuals_pages,
     workers,
 )
 
@@ -25,6 +31,30 @@ urlpatterns = [
     path("runs/", run_list.runs, name="runs"),
     path("runs/parts/", run_list.runs_parts, name="runs-parts"),
     path("runs/cancel/", run_list.runs_cancel, name="runs-cancel"),
+    *(
+        path(f"runs/<str:run_id>/{rest}", view, name=name)
+        for rest, view, name in (
+            ("", runs.run, "run"),
+            ("log/", logs.run_log, "run-log"),
+            ("log/download/", downloads.run_log_download, "run-log-download"),
+            ("input/", outputs.run_input, "run-input"),
+            ("input/download/", downloads.run_input_download, "run-input-download"),
+            ("input/files/<int:number>/", downloads.run_input_file, "run-input-file"),
+            ("output/", outputs.run_output, "run-output"),
+            ("output/download/", downloads.run_output_download, "run-output-download"),
+            ("files/<str:role>/<int:number>/", downloads.run_file, "run-file"),
+            ("visuals/", visuals_pages.run_visuals, "run-visuals"),
+            ("visuals/<int:number>/", visuals_pages.run_visuals, "run-visual"),
+            ("assets/<int:number>/", downloads.run_asset, "run-asset"),
+            ("assets/<int:number>/figure/", visuals_pages.run_figure, "run-figure"),
+            ("resources/", runs.run_resources, "run-resources"),
+            ("history/", runs.run_history, "run-history"),
+            ("live/", live.run_live, "run-live"),
+            ("poll/", live.run_poll, "run-poll"),
+            ("cancel/", runs.run_cancel, "run-cancel"),
+            ("delete/", runs.run_delete, "run-delete"),
+        )
+    ),
     # applications
     path("applications/", applications.applications, name="applications"),
     path("applications/new/", applications.application_new, name="application-new"),
@@ -124,7 +154,6 @@ urlpatterns = [
     path("settings/members/link/", accounts.member_link, name="member-link"),
     # names that the menu needs, until their sections above have them
     path("applications/", fallback.page_to_come, name="applications"),
-    path("runs/<str:run_id>/", fallback.page_to_come, name="run"),
     # everything else: the last line
     re_path(r"^(?P<rest>.*)$", fallback.unknown_address, name="unknown-address"),
 ]

@@ -36,8 +36,8 @@ from runs.worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
-EXIT_WAIT_S = 3.0
-"""Celery gets this long to leave by itself once our part has ended."""
+EXIT_WAIT_S = 0.5
+"""Celery gets this long to leave by itself once our part has ended; it has nothing to lose."""
 
 
 class RunsiteStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
@@ -60,6 +60,10 @@ class RunsiteStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
 
     def stop(self, parent: Any) -> None:
         """Nothing is left to do: our part ended before Celery was told to leave."""
+
+
+LEAVE_S = 10.0
+"""Saying goodbye may take this long, should the database be away."""
 
 
 class Companion(Protocol):
@@ -202,9 +206,15 @@ class Engine:
         return identity
 
     def _reap_strays(self) -> None:
-        """Processes that apps left were adopted by this one; take their exit codes."""
+        """Take the exit codes of adopted processes, and see that a guardian is on guard."""
         while not self._over.wait(1.0):
             process.reap_strays()
+            if not self._guardian.is_alive() and not self._over.is_set():
+                log.warning("the guardian of this worker is gone; another one starts")
+                try:
+                    self._guardian = guardian.start_guardian(self.places.boot(self.boot_id))
+                except (RuntimeError, OSError) as error:
+                    log.warning("no guardian could be started: %s", error)
 
     # --- stopping ---------------------------------------------------------------------------
 
@@ -246,7 +256,7 @@ class Engine:
     def _leave(self) -> None:
         """Say goodbye, and let Celery end; it is not waited for long."""
         self._over.set()
-        threading.Timer(EXIT_WAIT_S, os._exit, (0,)).start()
+        _exit_after(LEAVE_S)
         for companion in self._companions:
             companion.stop()
         self._builder.stop()
@@ -261,6 +271,7 @@ class Engine:
         if self._guardian is not None:
             self._guardian.close()
         celery_state.should_stop = 0
+        _exit_after(EXIT_WAIT_S)
 
     def _unregister(self) -> None:
         now = timezone.now()
@@ -283,6 +294,13 @@ class Engine:
                 connection.close()
                 self._over.wait(1.0)
         return None
+
+
+def _exit_after(seconds: float) -> None:
+    """End the process then, whatever its other threads wait for."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def free_row_name(wanted: str, host: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from runs.actions.inputs import input_folder
+from runs.actions.inputs import SAMPLE_FOLDER, input_folder
 from runs.domain.content import is_folder_format
 from runs.domain.errors import RunsiteError
 from runs.domain.manifest import Manifest, manifest_from_json
@@ -185,6 +185,8 @@ def _unpack(executable: Executable, unpacked: Path, held: Held) -> None:
         limit_bytes=settings.RUNSITE_UNPACKED_LIMIT,
         limit_files=settings.RUNSITE_UNPACKED_FILES,
     )
+    # Samples are for the launch page; a run gets its own input.
+    shutil.rmtree(unpacked / "files" / SAMPLE_FOLDER.partition("/")[0], ignore_errors=True)
     packed.unlink()
     (unpacked / ".complete").touch()
 

@@ -584,7 +584,7 @@ def test_many_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
 
 
 ADOPTED = """
-import os, sys
+import os, subprocess, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from runs.execution import process
@@ -612,8 +612,15 @@ outcome = run(spec)
 [pid] = written_pids(spec.cwd)
 print(pid, [(one.pid, one.how) for one in outcome.ended] == [(pid, "left running")])
 print(os.path.exists(f"/proc/{pid}"))
+# A build that other code of the worker has going is not touched when a run ends.
+with process.starting() as own:
+    build = subprocess.Popen(["sleep", "3600"], start_new_session=True)
+    own(build.pid)
 quick = run(make_spec(Path(sys.argv[2]), "print(1)"))
-print(quick.exit_code, quick.ended)
+print(quick.exit_code, quick.ended, build.poll())
+build.kill()
+build.wait()
+process.forget(build.pid)
 """
 
 
@@ -631,7 +638,7 @@ def test_a_worker_that_adopts_orphans_ends_those_that_left_no_trace(tmp_path: Pa
     pid, as_expected = found.split()
     assert as_expected == "True", ran.stdout
     assert exists == "False"  # reaped as well
-    assert quick == "0 ()"
+    assert quick == "0 () None"
     assert not is_running(int(pid))
 
 

@@ -16,7 +16,7 @@ from tests.journeys.consoles import EXAMPLES, Console, Person, serving
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     """A console on its first start, with the demo account; nobody stops it or pauses its queue."""
     folder = tmp_path_factory.mktemp("console")
-    with serving(folder, demo=True, RUNSITE_GRACE_S="2") as found:
+    with serving(folder, demo=True) as found:
         yield found
         # The promise is 15 s; a busy machine may be late.
         assert found.stop() <= 30

@@ -19,6 +19,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,57 @@ class Driver:
         self.process.communicate(timeout=60)
 
 
+class _Forms(HTMLParser):
+    """Reads the forms of a page: each its action and its fields with their present values."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.forms: list[tuple[str, dict[str, list[str]]]] = []
+        self._select: tuple[str, list[str], list[str]] | None = None
+        self._area: tuple[str, list[str]] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        words = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.forms.append((words.get("action", ""), {}))
+        if not self.forms:
+            return
+        name, value = words.get("name", ""), words.get("value", "")
+        if tag == "input" and name and "disabled" not in words:
+            kind = words.get("type", "text")
+            if kind in {"checkbox", "radio"}:
+                if "checked" in words:
+                    self._add(name, words.get("value", "on"))
+            elif kind not in {"file", "submit", "button", "image", "reset"}:
+                self._add(name, value)
+        elif tag == "select":
+            self._select = (name, [], [])
+        elif tag == "option" and self._select is not None:
+            self._select[1].append(value)
+            if "selected" in words:
+                self._select[2].append(value)
+        elif tag == "textarea":
+            self._area = (name, [])
+
+    def handle_data(self, data: str) -> None:
+        if self._area is not None:
+            self._area[1].append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "select" and self._select is not None:
+            name, values, selected = self._select
+            for value in selected or values[:1]:
+                self._add(name, value)
+            self._select = None
+        elif tag == "textarea" and self._area is not None:
+            self._add(self._area[0], "".join(self._area[1]).removeprefix("\n"))
+            self._area = None
+
+    def _add(self, name: str, value: str) -> None:
+        if name:
+            self.forms[-1][1].setdefault(name, []).append(value)
+
+
 class Page:
     """An answer of the console: `status`, `text`, `data`, `headers`, `url`."""
 
@@ -120,6 +172,15 @@ class Page:
     def text(self) -> str:
         """As text."""
         return self.data.decode("utf-8", "replace")
+
+    def form(self, field: str) -> dict[str, list[str]]:
+        """The fields of the form that has `field`, as a browser would send them."""
+        reader = _Forms()
+        reader.feed(self.text)
+        for _action, fields in reader.forms:
+            if field in fields:
+                return fields
+        raise AssertionError(f"no form with {field} on {self.url}: {self.words[:1000]}")
 
     @property
     def words(self) -> str:
@@ -168,6 +229,31 @@ class Person:
             "Referer": url,
         }
         return self._open(urllib.request.Request(url, body, headers))
+
+    def fill_launch(
+        self, application: str, options: Mapping[str, object] | None = None, **fields: object
+    ) -> Page:
+        """Fill in the launch form of an application and send it; the page that follows."""
+        path = f"/applications/{application}/launch/"
+        sent: dict[str, Any] = dict(self.get(path).form("priority"))
+        sent.pop("csrfmiddlewaretoken", None)
+        for name, value in (options or {}).items():
+            assert f"b:{name}" in sent, f"the form has no option {name}: {sorted(sent)}"
+            if value is False:
+                sent.pop(f"o:{name}", None)
+            else:
+                sent[f"o:{name}"] = "true" if value is True else str(value)
+        return self.post(path, {**sent, **fields})
+
+    def launch(
+        self, application: str, options: Mapping[str, object] | None = None, **fields: object
+    ) -> str:
+        """Launch a run from the form; its id."""
+        page = self.fill_launch(application, options, **fields)
+        found = re.search(r"/runs/([^/]+)/$", page.url)
+        assert page.status == 200, page.words
+        assert found is not None, f"{page.url}: {page.words}"
+        return found[1]
 
     def _token(self) -> str:
         for cookie in self._cookies:
@@ -299,9 +385,7 @@ class Console:
         """Wait until a run has one of `statuses`, or has ended; everything about it then."""
         wanted = set(statuses) or FINAL
         try:
-            until(
-                lambda: self.driver.statuses(run_ids=[run_id])[run_id] in wanted | FINAL, limit_s
-            )
+            until(lambda: self.driver.statuses(run_ids=[run_id])[run_id] in wanted | FINAL, limit_s)
         except AssertionError:
             raise AssertionError(f"{self.look(run_id)}\n{self.logs}") from None
         found = self.look(run_id)
@@ -375,3 +459,20 @@ def serving(folder: Path, **words: Any) -> Iterator[Console]:
         yield console
     finally:
         console.end()
+
+
+def assert_nothing_left(console: Console, found: dict[str, Any]) -> None:
+    """Nothing of an ended run lives, and nothing half lies about: rows, objects, workspace."""
+    run_id = found["run_id"]
+    assert not carriers(f"RUN_ID={run_id}")
+    assert found["ended_at"]
+    assert found["token"] == ""
+    assert all(attempt["ended_at"] for attempt in found["attempts"])
+    # The page may show the end a moment before the workspace is removed.
+    until(lambda: not [path for path in console.workspaces if path.name.startswith(run_id)])
+    known = {row["key"] for row in found["files"] + found["assets"]}
+    for attempt in found["attempts"]:
+        known |= {attempt["log_key"], attempt["log_key"] and f"{attempt['log_key']}-index"}
+        known.add(attempt["usage_key"])
+    until(lambda: set(console.driver.objects(run_id=run_id)) == known - {""})
+    until(lambda: console.look(run_id)["chunks"] == 0)

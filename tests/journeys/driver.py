@@ -72,9 +72,7 @@ def submit(
     if sample:
         given = sample_input(account=account, executable=target.executable)
     elif data is not None:
-        given = store_text_input(
-            account=account, content_format=content_format, data=data.encode()
-        )
+        given = store_text_input(account=account, content_format=content_format, data=data.encode())
     elif files is not None:
         with tempfile.TemporaryDirectory() as folder:
             new = []
@@ -104,14 +102,6 @@ def cancel(*, run_id: str) -> bool:
     from runs.models import Run
 
     return cancel_run(run=Run.objects.get(run_id=run_id), actor=product("tests"))
-
-
-def pause(*, paused: bool) -> dict[str, Any]:
-    """Pause or resume the queue of the account."""
-    from runs.models import Queue
-
-    Queue.objects.filter(account=_account(), name="default").update(paused=paused)
-    return {}
 
 
 def statuses(*, run_ids: list[str] | None = None) -> dict[str, str]:
@@ -166,6 +156,24 @@ def look(*, run_id: str) -> dict[str, Any]:
     }
 
 
+def log_ends(*, run_id: str, size: int = 65536) -> dict[str, str]:
+    """The beginning and the end of a log that may be large."""
+    from runs.actions.logs import read_log, read_tail
+    from runs.models import Attempt
+
+    attempt = Attempt.objects.filter(run__run_id=run_id).latest("number")
+    head = read_log(attempt=attempt, cursor=0, limit=size).data
+    tail = read_tail(attempt=attempt, limit=size).data
+    return {"head": head.decode("utf-8", "replace"), "tail": tail.decode("utf-8", "replace")}
+
+
+def objects(*, run_id: str) -> list[str]:
+    """The keys of everything that is stored for a run."""
+    from runs.storage import keys, object_store
+
+    return sorted(object_store().list(keys.run_prefix(run_id)))
+
+
 def text_of(*, key: str) -> str:
     """An object of the store, as text."""
     from runs.storage import object_store
@@ -199,10 +207,11 @@ COMMANDS = (
     add_application,
     submit,
     cancel,
-    pause,
     statuses,
     attempts,
     look,
+    log_ends,
+    objects,
     text_of,
     builds,
     workers,

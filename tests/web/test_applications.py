@@ -190,8 +190,13 @@ def test_an_archive_becomes_an_application(dev: Browser, account: Account):
 
 
 def test_a_dropped_folder_becomes_an_application(dev: Browser, account: Account):
-    files = {"my model/app.yaml": "files: ['lib/*.py', main.py]\n", "my model/main.py": "1",
-             "my model/lib/a.py": "", "my model/lib/b.py": "", "my model/.git/config": "x"}  # fmt: skip
+    files = {
+        "my model/app.yaml": "files: ['lib/*.py', main.py]\n",
+        "my model/main.py": "1",
+        "my model/lib/a.py": "",
+        "my model/lib/b.py": "",
+        "my model/.git/config": "x",
+    }
     response = dev.post(
         "/applications/new/",
         {
@@ -341,7 +346,7 @@ def test_a_new_executable_is_in_use_and_the_old_one_stays(dev: Browser, app: App
     assert app.executable is not None
     assert app.executable.number == 2
     page = text_of(dev.get("/applications/model/builds/"))
-    assert page.count("in use") == 1
+    assert page.count("in use</span>") == 1
     response = dev.post("/applications/model/upload/", {"upload": archive(b"nonsense")})
     assert response.status_code == 422
     assert "not an archive" in text_of(response)

@@ -7,13 +7,16 @@ import json
 import re
 import tarfile
 import zipfile
+from functools import partial
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from runs.actions.inputs import store_text_input
+from runs.actions.actors import product
+from runs.actions.executables import add_executable_files
+from runs.actions.inputs import NewFile, store_text_input
 from runs.domain.ids import new_id
 from runs.domain.manifest import manifest_to_json, parse_manifest
 from runs.domain.status import Status
@@ -158,7 +161,9 @@ def opened(browser: Client, query: str = "") -> dict[str, list[str]]:
 
 
 def send(browser: Client, fields: dict[str, Any], **changes: Any) -> Any:
-    return browser.post(URL, {**fields, **{name.replace("__", ":"): v for name, v in changes.items()}})
+    return browser.post(
+        URL, {**fields, **{name.replace("__", ":"): v for name, v in changes.items()}}
+    )
 
 
 def only_run(response: Any) -> Run:
@@ -219,7 +224,9 @@ def test_only_what_was_changed_is_requested(operator: Browser, build: Executable
     fields = opened(operator)
     del fields["o:verbose"]
     run = only_run(
-        send(operator, fields, o__vehicles="07", o__gap="0.5", o__label="abc", o__days=["tue", "mon"])
+        send(
+            operator, fields, o__vehicles="07", o__gap="0.5", o__label="abc", o__days=["tue", "mon"]
+        )
     )
     assert run.requested_options == {
         "vehicles": 7,
@@ -238,7 +245,9 @@ def test_only_what_was_changed_is_requested(operator: Browser, build: Executable
     ]
 
 
-def test_name_and_advanced_settings_reach_the_run(ann: Browser, account: Account, build: Executable):
+def test_name_and_advanced_settings_reach_the_run(
+    ann: Browser, account: Account, build: Executable
+):
     get_queue(account, "gpu")
     run = only_run(
         send(
@@ -290,6 +299,32 @@ def test_the_form_asks_few_queries_whatever_there_is(
         assert operator.get(URL).status_code == 200
     with django_assert_max_num_queries(20):
         assert operator.get(f"{URL}?from={run.run_id}").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["knapsack", "routing", "forecast", "stress"])
+def test_the_sample_apps_are_launched_from_the_form_as_it_opens(
+    operator: Browser, account: Account, name: str
+):
+    from tests.actions.applying import EXAMPLES
+
+    folder = EXAMPLES / name
+    application = make_application(account, application_id="routing")
+    add_executable_files(
+        application=application,
+        files=[
+            NewFile(path.relative_to(folder).as_posix(), partial(path.open, "rb"))
+            for path in folder.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        ],
+        actor=product(),
+    )
+    run = only_run(send(operator, opened(operator)))
+    assert run.requested_options == {}
+    if name == "forecast":
+        names = {path.name for path in (folder / "inputs").iterdir()}
+        assert set(bytes_of(run.input_data)) == names
+    else:
+        assert bytes_of(run.input_data) == {"input.json": (folder / "input.json").read_bytes()}
 
 
 # --- Who may ----------------------------------------------------------------------------------

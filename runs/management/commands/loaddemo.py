@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
@@ -23,7 +22,7 @@ from runs.actions.versions import create_version
 from runs.domain.errors import RunsiteError
 from runs.models import Account, Application, Membership, Queue, User
 
-_NONE: Mapping[str, Any] = MappingProxyType({})
+_NONE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class Sample:
     description: str
     instance_id: str
     instance_name: str
-    options: Mapping[str, Any] = _NONE
-    runs: tuple[tuple[str, Mapping[str, Any]], ...] = field(default=())
+    options: Mapping[str, Any]
+    runs: tuple[tuple[str, Mapping[str, Any]], ...]
     """The name of each run submitted at first, and its options."""
     main_metric: str = ""
 

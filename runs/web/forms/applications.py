@@ -137,9 +137,7 @@ class InstanceForm(forms.Form):
         required=False, min_value=1, max_value=9, help_text="1 goes first, 9 last. Empty: 6."
     )
     time_limit_s = forms.IntegerField(label="Time limit (s)", required=False, min_value=1)
-    queuing_disabled = forms.BooleanField(
-        label="Runs never wait: they fail at once when no slot is free", required=False
-    )
+    queuing_disabled = forms.BooleanField(label="Queuing disabled", required=False)
     free_options = forms.CharField(
         label="Further options",
         required=False,

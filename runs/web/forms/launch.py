@@ -13,6 +13,7 @@ from django.forms.boundfield import BoundField
 from runs.domain.manifest import OptionDefinition
 from runs.domain.option_values import as_number
 from runs.domain.options import parse_form, to_wire, typed_value, visible_to
+from runs.templatetags.human import coded
 
 VALUE, BASE = "o:", "b:"
 """Prefixes of fields: the value of an option, and what would hold if nobody changed it."""
@@ -73,6 +74,11 @@ class OptionRow:
     original: str | None
     changed: str
 
+    @property
+    def name(self) -> str:
+        """The option's own name, where its label says something else."""
+        return "" if self.definition.label == self.definition.name else self.definition.name
+
 
 def option_rows(
     definitions: Sequence[OptionDefinition],
@@ -91,7 +97,7 @@ def option_rows(
     for definition in definitions:
         name = definition.name
         for text in errors.get(name, ()):
-            form.add_error(VALUE + name, text)
+            form.add_error(VALUE + name, coded(text))
         before = None if original is None else original.get(name, "")
         differs = before is not None and not same_text(before, shown.get(name, ""))
         rows.append(
@@ -289,7 +295,7 @@ def padded(rows: Sequence[FreeRow]) -> list[FreeRow]:
 class LaunchForm(forms.Form):
     """Instance, name and the advanced settings; empty ones leave it to the instance."""
 
-    instance = forms.CharField(required=False, widget=forms.Select)
+    instance = _OptionField(widget=forms.Select)  # looked up by the view
     name = forms.CharField(
         max_length=200,
         required=False,

@@ -1,0 +1,133 @@
+"""Health as others ask for it: alive always, ready only when work can be done."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from runs.health import Probe
+from runs.models import Worker
+from runs.queue.dispatch import broker_answers
+from tests.factories import make_worker
+from tests.services import amqp_url, redis_url
+
+
+def test_alive_asks_nothing(client: Client):
+    # Without access to the database: a query would raise.
+    response = client.get("/healthz")
+    assert (response.status_code, response.content) == (200, b"ok\n")
+    assert "no-store" in response["Cache-Control"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ready_when_all_answer(client: Client):
+    make_worker()
+    response = client.get("/readyz")
+    assert (response.content, response.status_code) == (b"ready\n", 200)
+    answer = client.get("/readyz", headers={"Accept": "application/json"}).json()
+    assert answer == {"ready": True, "checks": {"database": "", "broker": "", "worker": ""}}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_not_ready_without_a_worker(client: Client):
+    make_worker(state=Worker.LOST)
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert b"No worker is running." in response.content
+
+
+@pytest.mark.django_db(transaction=True)
+def test_not_ready_when_the_heartbeat_is_old(client: Client):
+    make_worker(seen_at=timezone.now() - timedelta(seconds=40))
+    response = client.get("/readyz", headers={"Accept": "application/json"})
+    assert response.status_code == 503
+    assert response.json()["ready"] is False
+    assert "heartbeat of a worker is 4" in response.json()["checks"]["worker"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_not_ready_when_the_database_does_not_answer(client: Client, tmp_path, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "none" / "x"))
+    monkeypatch.setitem(connection.settings_dict, "HOST", str(tmp_path / "none"))
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert b"The database does not answer" in response.content
+    assert str(tmp_path).encode() not in response.content
+
+
+def test_the_folder_of_the_broker_must_take_messages(settings, tmp_path):
+    settings.RUNSITE_BROKER_URL = "folder://"
+    settings.RUNSITE_BROKER_DIR = tmp_path / "broker"
+    assert broker_answers(2) == ""
+    assert list(tmp_path.iterdir()) == []
+    settings.RUNSITE_BROKER_DIR = tmp_path / "gone" / "broker"
+    assert "takes no messages" in broker_answers(2)
+    assert str(tmp_path) not in broker_answers(2)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_is_not_there_is_said_without_its_address(settings, scheme: str):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        port = taken.getsockname()[1]
+        settings.RUNSITE_BROKER_URL = f"{scheme}://user:secret-word@127.0.0.1:{port}/0"
+        settings.CELERY_BROKER_TRANSPORT_OPTIONS = {}
+        text = broker_answers(2)
+    assert "does not answer" in text
+    assert "secret-word" not in text
+    assert str(port) not in text
+
+
+@pytest.mark.parametrize("url", [redis_url, amqp_url])
+def test_a_broker_that_is_there_answers(settings, url):
+    settings.RUNSITE_BROKER_URL = url()
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {}
+    assert broker_answers(10) == ""
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_accepts_and_says_nothing_does_not_answer(settings, scheme: str):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        settings.RUNSITE_BROKER_URL = f"{scheme}://127.0.0.1:{port}/0"
+        settings.CELERY_BROKER_TRANSPORT_OPTIONS = {}
+        answers: list[str] = []
+        asking = threading.Thread(target=lambda: answers.append(broker_answers(0.3)), daemon=True)
+        asking.start()
+        asking.join(60)
+    assert answers
+    assert "does not answer" in answers[0]
+
+
+def test_a_check_that_hangs_holds_up_nobody_and_is_not_started_twice():
+    started, release = [], threading.Event()
+
+    def hang(limit_s: float) -> str:
+        started.append(limit_s)
+        release.wait(60)
+        return ""
+
+    probe = Probe("thing", hang)
+    before = time.monotonic()
+    assert probe.ask(0.05)() == "The thing did not answer within 0.05 s."
+    assert probe.ask(0.05)() == "The thing did not answer within 0.05 s."
+    assert time.monotonic() - before < 30
+    assert started == [0.05]
+    release.set()
+    answer = probe.ask(60)
+    assert answer() == ""
+
+
+def test_a_check_that_raises_is_a_problem(caplog):
+    def broken(limit_s: float) -> str:
+        raise RuntimeError("boom")
+
+    assert "failed" in Probe("thing", broken).ask(60)()
+    assert "boom" in caplog.text
