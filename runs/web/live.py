@@ -331,7 +331,11 @@ class Follower:
 
 
 class EventStream:
-    """The bytes of one event stream; gives its place back however it ends."""
+    """The bytes of one event stream; gives its place back however it ends.
+
+    Silent for `comment_s` it sends a comment, by which the server notices who left; each
+    `recheck_s` it asks `recheck` whether the person may still see the run.
+    """
 
     def __init__(
         self,
@@ -342,10 +346,8 @@ class EventStream:
         recheck_s: float = RECHECK_S,
     ) -> None:
         self._follower = follower
-        self._recheck = recheck
-        self._comment_s = comment_s
-        self._recheck_s = recheck_s
-        self._pieces = self._run()
+        # Not a method: the generator must not keep this object alive.
+        self._pieces = _pieces(follower, recheck, comment_s, recheck_s)
 
     def __iter__(self) -> EventStream:
         return self
@@ -361,30 +363,32 @@ class EventStream:
     def __del__(self) -> None:
         self._follower.leave()  # a server may drop what it never began to read
 
-    def _run(self) -> Generator[bytes, None, None]:
-        checked = time.monotonic()
-        try:
-            yield b"retry: 1000\n\n"
-            while not self._follower.closed:
-                if time.monotonic() - checked >= self._recheck_s:
-                    checked = time.monotonic()
-                    if not self._recheck():
+
+def _pieces(
+    follower: Follower, recheck: Callable[[], bool], comment_s: float, recheck_s: float
+) -> Generator[bytes, None, None]:
+    checked = time.monotonic()
+    try:
+        yield b"retry: 1000\n\n"
+        while not follower.closed:
+            if time.monotonic() - checked >= recheck_s:
+                checked = time.monotonic()
+                if not recheck():
+                    return
+            if not follower.wait(comment_s):
+                yield b": still here\n\n"
+                continue
+            try:
+                for event in follower.collect():
+                    yield event.encode()
+                    if event.name == "end":
                         return
-                news = self._follower.wait(self._comment_s)
-                if not news:
-                    yield b": still here\n\n"
-                    continue
-                try:
-                    for event in self._follower.collect():
-                        yield event.encode()
-                        if event.name == "end":
-                            return
-                except DatabaseError:
-                    return  # the page comes again, from its cursor
-                finally:
-                    _release_connection()
-        finally:
-            self._follower.leave()
+            except DatabaseError:
+                return  # the page comes again, from its cursor
+            finally:
+                _release_connection()
+    finally:
+        follower.leave()
 
 
 def partial_row(html: str) -> str:

@@ -390,10 +390,28 @@ def _advance(watch: Watch, rows: list[_Row]) -> None:
             whole = piece
         _add(watch, whole, cut=False, pending=piece.data[len(whole.data) :])
     elif rows or attempt.ended_at is not None or watch.line is None:
+        if watch.line is None and not _begins_a_line(watch, attempt):
+            return
         step = next_lines(attempt, watch.position)
         _add(watch, step.piece, cut=step.cut, pending=step.pending)
         if step.piece.ended:
             _finish_log(watch)
+
+
+def _begins_a_line(watch: Watch, attempt: Attempt) -> bool:
+    """Move the beginning of the shared rows to a line start; False while there is none yet.
+
+    A page may ask from the middle of a line; that must not cut the line for others.
+    """
+    if not watch.position:
+        return True
+    piece = read_log(attempt=attempt, cursor=watch.position - 1, limit=LONGEST_PENDING)
+    at = piece.data.find(b"\n")
+    if at < 0:
+        return piece.ended or not piece.data or len(piece.data) >= LONGEST_PENDING
+    with watch.changed:
+        watch.position = max(watch.position, piece.first_byte + at + 1)
+    return True
 
 
 def _add(watch: Watch, piece: LogPiece, *, cut: bool, pending: bytes) -> None:

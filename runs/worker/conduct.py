@@ -63,6 +63,7 @@ class Conductor:
         except RunsiteError as error:
             self._end_without_result(held, recorder, cannot_be_staged(error))
             return
+        look_for_cancel(held)
         if held.stop is not None:
             self._end_without_result(held, recorder, stopped_before_start(held.stop))
             return
@@ -108,6 +109,20 @@ class Conductor:
             )
             return
         patiently(lambda: results.end_run(run, attempt, record), held=held)
+
+
+def look_for_cancel(held: Held) -> None:
+    """Learn of a cancel that came while the run was prepared: a short program would end before
+    the watcher's next look."""
+    try:
+        asked = Run.objects.filter(
+            pk=held.claimed.run.pk, cancel_requested_at__isnull=False
+        ).exists()
+    except DatabaseError:
+        connection.close()  # the watcher looks again
+        return
+    if asked and held.stop in {None, Stop.WORKER_STOP}:
+        held.stop = Stop.CANCEL
 
 
 def cannot_be_staged(error: RunsiteError) -> results.Verdict:

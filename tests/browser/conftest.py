@@ -1,0 +1,74 @@
+"""One console for all browser tests, and people who visit it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.journeys.consoles import Console, Person, serving
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+
+@pytest.fixture(scope="session")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A console with the demo account; its queue is open whenever a test begins."""
+    with serving(tmp_path_factory.mktemp("console"), demo=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium. Playwright keeps an event loop while it runs, which Django refuses: a module each."""
+    from tests.browser.visitors import launch_chromium
+
+    with sync_api.sync_playwright() as playwright:
+        try:
+            started = launch_chromium(playwright)
+        except sync_api.Error as problem:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"No browser here: {problem}")
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def signed_in(console: Console) -> dict[str, Any]:
+    """The cookies of the administrator, as a browser keeps them."""
+    from tests.browser.visitors import one_time_link
+
+    person = Person(console.base)
+    page = person.post(person.get(one_time_link(console)).url)
+    assert page.status == 200, page.words
+    assert "sign-in" not in page.url, page.words
+    return {
+        "cookies": [
+            {"name": one.name, "value": one.value, "domain": "127.0.0.1", "path": one.path}
+            for one in person._cookies
+        ],
+        "origins": [],
+    }
+
+
+@pytest.fixture
+def visit(browser: Any, console: Console, signed_in: dict[str, Any]) -> Iterator[Callable[..., Any]]:
+    """Start visits of the administrator: `visit()`, `visit(java_script_enabled=False)`."""
+    from tests.browser.visitors import Visitor
+
+    with ExitStack() as stack:
+
+        def start(**context: Any) -> Any:
+            context.setdefault("storage_state", signed_in)
+            visitor = Visitor(browser, console, **context)
+            stack.callback(visitor.close)
+            return visitor
+
+        yield start
