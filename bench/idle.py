@@ -97,10 +97,11 @@ def _cpu_ns(pid: int) -> int:
 
 def _pss(pid: int) -> int:
     """Bytes of memory, shared pages counted in part."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0  # what announced the start has ended by now
+    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line[:4] == "Pss:")
 
 
 def _name(process: psutil.Process) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -34,8 +35,12 @@ class Readiness:
         return tuple(text for text in self.checks.values() if text)
 
 
-def check_readiness(limit_s: float = LIMIT_S) -> Readiness:
-    """Ask database, broker and workers at the same time; takes at most about `limit_s` seconds."""
+def check_readiness(limit_s: float | None = None) -> Readiness:
+    """Ask database, broker and workers at the same time; takes about `limit_s` seconds at most.
+
+    Without a limit it is `LIMIT_S`.
+    """
+    limit_s = LIMIT_S if limit_s is None else limit_s
     asked = {name: probe.ask(limit_s) for name, probe in _probes.items()}
     return Readiness({name: answer() for name, answer in asked.items()})
 
@@ -93,10 +98,10 @@ class Probe:
                     daemon=True,
                 )
                 thread.start()
-        waiting = asked
+        waiting, until = asked, time.monotonic() + limit_s
 
         def answer() -> str:
-            if waiting.done.wait(limit_s):
+            if waiting.done.wait(max(0.0, until - time.monotonic())):
                 return waiting.answer
             return f"The {self._name} did not answer within {limit_s:g} s."
 

@@ -19,7 +19,7 @@ from runs.models import Attempt, LogChunk
 from runs.storage import ObjectMissing, keys, object_store
 
 PIECE_BYTES = 256 * 1024
-SEARCH_PIECE_BYTES = 2 * 1024 * 1024
+SEARCH_PIECE_BYTES = 1024 * 1024
 SEARCH_LIMIT_BYTES = 1536 * 1024 * 1024
 """One search looks at this much and then says how far it came."""
 LONGEST_NEEDLE = 200
@@ -117,8 +117,7 @@ def read_log(*, attempt: Attempt, cursor: int, limit: int = PIECE_BYTES) -> LogP
             raise
         first, data = cursor, b""  # its parts became one object in this moment
     if not data and not attempt.log_key and attempt.ended_at is None:
-        attempt.refresh_from_db()
-        if attempt.log_key or attempt.ended_at is not None:
+        if _has_ended_meanwhile(attempt):
             source = _source(attempt)
             first, data = source.read(cursor, limit)
     if not data:
@@ -391,6 +390,11 @@ class _Live:
         return [(int(b), int(line), float(at_s)) for b, line, at_s in times or ()]
 
 
+def _has_ended_meanwhile(attempt: Attempt) -> bool:
+    attempt.refresh_from_db()
+    return attempt.ended_at is not None
+
+
 def _source(attempt: Attempt) -> _Kept | _Live:
     return _Kept(attempt) if attempt.log_key else _Live(attempt)
 
@@ -406,11 +410,18 @@ def _find_forward(
             break
         if first > position:
             rest = b""  # a text does not reach over a gap
-        hay = rest + (data.lower() if any_case else data)
-        at = hay.find(needle)
+        if any_case:
+            data = data.lower()
+        # The seam to the piece before is looked at by itself: joining whole pieces costs time.
+        at = (rest + data[: len(needle) - 1]).find(needle) if rest else -1
+        place = first - len(rest) + at
+        if at < 0:
+            at = data.find(needle)
+            place = first + at
         if at >= 0:
-            return Found(first - len(rest) + at, first - len(rest) + at, True)
-        rest = hay[len(hay) - len(needle) + 1 :] if len(needle) > 1 else b""
+            return Found(place, place, True)
+        joined = data if len(data) >= len(needle) else rest + data
+        rest = joined[max(0, len(joined) - len(needle) + 1) :]
         position = first + len(data)
     return Found(None, position, position >= end)
 

@@ -51,12 +51,13 @@ def _take(head: Head, identity: WorkerIdentity, now: datetime) -> Claimed | None
             return None
         run = (
             Run.objects.select_for_update(of=("self",), no_key=True)
-            .select_related("account", "queue", "application", "executable", "environment")
+            .select_related("executable__environment")
             .filter(pk=head.run, lane=lane, status=Status.QUEUED)
             .first()
         )
         if run is None:
             return None
+        run.queue, run.application = lane.queue, lane.application
         if run.cancel_requested_at is not None:
             _cancel(run, now)
             return None

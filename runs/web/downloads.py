@@ -117,7 +117,7 @@ def send_object(request: AccountRequest, key: str, name: str) -> HttpResponseBas
     if tag in request.headers.get("If-None-Match", ""):
         response = HttpResponse(status=304)
         response["ETag"] = tag
-        return response
+        return _as_download(response, name)
     wanted = _range_of(request, size, tag)
     if wanted is not None and wanted[0] >= wanted[1]:
         response = HttpResponse(status=416)

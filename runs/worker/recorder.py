@@ -67,6 +67,7 @@ class Recorder:
         self._rows_bytes = 0
         self._times: deque[tuple[int, int, float]] = deque()  # entries of those rows
         self.all_usage: list[Usage] = []
+        self.has_usage_rows = False
 
     def restart_clock(self) -> None:
         """The program starts now: times of log and usage count from here."""
@@ -79,6 +80,11 @@ class Recorder:
     def usage(self, sample: Usage) -> None:
         """Take a sample of the process tree."""
         self._usage.append(sample)
+
+    def keep_usage(self) -> None:
+        """Keep the samples that wait without rows: they are about to be stored as one object."""
+        while self._usage:
+            self.all_usage.append(self._usage.popleft())
 
     @property
     def has_news(self) -> bool:
@@ -122,6 +128,7 @@ class Recorder:
             )
             for sample in samples
         )
+        self.has_usage_rows = True
         for _ in samples:
             self._usage.popleft()
         self.all_usage.extend(samples)

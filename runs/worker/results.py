@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -78,6 +79,7 @@ class Record:
     log: StoredLog
     outcome: Outcome | None = None
     usage_key: str = ""
+    has_usage_rows: bool = False
     result_kind: str = ""
     output_bytes: int | None = None
     value: float | None = None
@@ -105,6 +107,7 @@ def verdict_of(outcome: Outcome) -> Verdict:
 def store_log(held: Held, recorder: Recorder) -> StoredLog:
     """Flush what is left, store the whole log as one object with its index, and the usage."""
     run_id, number = recorder.run_id, recorder.number
+    recorder.keep_usage()
     while patiently(lambda: recorder.flush(timezone.now()), held=held):
         pass
     totals = recorder.totals()
@@ -143,6 +146,7 @@ def store_results(held: Held, recorder: Recorder, staged: Staged, outcome: Outco
         ]
         data = json.dumps(samples, separators=(",", ":")).encode()
         patiently(lambda: object_store().put_bytes(record.usage_key, data), held=held)
+        record.has_usage_rows = recorder.has_usage_rows
     if outcome.reason in {"worker_stopped", "not_started"}:
         return record
     held.tick()
@@ -176,15 +180,16 @@ def end_run(run: Run, attempt: Attempt, record: Record) -> None:
     now = timezone.now()
     verdict = _with_cancel(run, record.verdict)
     with transaction.atomic():
-        fresh = Run.objects.get(pk=run.pk)
-        moved = fresh.status == Status.RUNNING and fresh.move_to(
+        # A copy, as this may be repeated; whether it still is so is asked by the move itself.
+        mine = copy(run)
+        moved = mine.move_to(
             verdict.status,
             now=now,
             reason=verdict.reason,
             actor=f"worker {attempt.worker_name}",
             text=verdict.detail or verdict.error,
             token=attempt.token,
-            changes=_run_columns(fresh, attempt, record, verdict),
+            changes=_run_columns(mine, attempt, record, verdict),
         )
         if not moved:
             raise Superseded
@@ -289,7 +294,7 @@ def _close_attempt(attempt: Attempt, record: Record, verdict: Verdict, now: date
             for one in outcome.ended
         )
     Attempt.objects.filter(pk=attempt.pk).update(**columns)
-    if record.usage_key:
+    if record.has_usage_rows:
         UsageSample.objects.filter(attempt=attempt).delete()
 
 

@@ -1,5 +1,6 @@
 """The slots of a worker: claims runs while slots are free, conducts each in a thread of its own.
 
+Threads wait a moment for the next run: a new one would need a new connection to the database.
 One thread claims: it wakes by a nudge, by a run that ended, or after a second. One watches for
 requests to cancel and for lost leases, five times a second. One sends the heartbeat. A stop has
 three stages, each entered by a signal: draining, ending, killing.
@@ -16,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 
 import psutil
 from django.conf import settings
@@ -36,6 +38,10 @@ WATCH_S = 0.2
 """Requests to cancel are looked for this often."""
 STUCK_S = 15.0
 """A run whose thread showed no life for this long is not renewed, so the reaper takes it."""
+
+
+IDLE_S = 5.0
+"""A thread that has conducted a run waits this long for the next one."""
 
 
 class Stage(enum.IntEnum):
@@ -81,6 +87,9 @@ class Slots:
         self._wake = threading.Event()
         self._nudges: deque[str] = deque(maxlen=100)
         self._changed = threading.Condition(self._lock)
+        self._handed: SimpleQueue[Held | None] = SimpleQueue()
+        self._conductors: set[threading.Thread] = set()
+        self._idle = 0
         self._over = threading.Event()
         self.stage = Stage.SERVING
         self._drain_by_page = False
@@ -137,7 +146,12 @@ class Slots:
         self._enter(Stage.DRAINING)
         self._over.set()
         self._wake.set()
-        for thread in self._threads:
+        with self._lock:
+            for _ in range(self._idle):
+                self._handed.put(None)
+            self._idle = 0
+            conductors = list(self._conductors)
+        for thread in (*self._threads, *conductors):
             thread.join(5)
 
     def heartbeat_now(self) -> None:
@@ -180,8 +194,7 @@ class Slots:
                     held.stop = Stop.KILL
                 elif self.stage >= Stage.ENDING:
                     held.stop = Stop.WORKER_STOP
-            name = f"run-{claimed.run.run_id}"
-            threading.Thread(target=self._conduct_one, args=(held,), name=name, daemon=True).start()
+            self._hand_over(held)
 
     def _may_claim(self) -> bool:
         if self.stage is not Stage.SERVING or self._drain_by_page:
@@ -196,14 +209,54 @@ class Slots:
         self.note = ""
         return True
 
+    def _hand_over(self, held: Held) -> None:
+        """Give the run to a thread that waits for one, or to a new thread."""
+        with self._lock:
+            waits = self._idle > 0
+            if waits:
+                self._idle -= 1
+            else:
+                loop = threading.Thread(
+                    target=self._conduct_loop, args=(held,), name="conductor", daemon=True
+                )
+                self._conductors.add(loop)
+        if waits:
+            self._handed.put(held)
+        else:
+            loop.start()
+
+    def _conduct_loop(self, held: Held | None) -> None:
+        while held is not None:
+            self._conduct_one(held)
+            held = self._next_held()
+        connection.close()
+        with self._lock:
+            self._conductors.discard(threading.current_thread())
+
+    def _next_held(self) -> Held | None:
+        """Wait for the next run; None when none has come for a while, or at the end."""
+        with self._lock:
+            if self._over.is_set():
+                return None
+            self._idle += 1
+        try:
+            return self._handed.get(timeout=IDLE_S)
+        except Empty:
+            with self._lock:
+                if self._idle > 0:
+                    self._idle -= 1
+                    return None
+        return self._handed.get()  # it was handed over in this very moment
+
     def _conduct_one(self, held: Held) -> None:
         try:
+            close_old_connections()
             self._conduct(held)
         except Exception:
             # The last resort: `conduct` answers for its errors itself. The lease runs out.
             log.exception("run %s: conducting it broke off", held.claimed.run.run_id)
         finally:
-            connection.close()
+            close_old_connections()
             with self._changed:
                 self._held.discard(held)
                 self._changed.notify_all()

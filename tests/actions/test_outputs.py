@@ -69,7 +69,7 @@ def test_a_table_is_cut_in_rows_columns_and_cells():
 
 
 def test_tables_of_other_habits_are_read():
-    assert preview("a;b\n1,5;2\n".encode(), "x.csv").rows == (("1,5", "2"),)
+    assert preview(b"a;b\n1,5;2\n", "x.csv").rows == (("1,5", "2"),)
     assert preview(b"\xef\xbb\xbfa,b\r\n1,2\r\n", "x.CSV").head == ("a", "b")
     assert preview(b"a\tb\n1\t2\n", "x.tsv").rows == (("1", "2"),)
     assert preview(b"", "x.csv").kind == "empty"

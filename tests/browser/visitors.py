@@ -94,10 +94,8 @@ class Visitor:
 
 def one_time_link(console: Console) -> str:
     """A sign-in link for the administrator, made on the server."""
-    admin = re.search(r"as (\S+@\S+)|(\S+@[\w.-]+)", console.said)
-    assert admin is not None, console.said
     done = subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), "signinlink", admin[1] or admin[2]],
+        [sys.executable, str(ROOT / "manage.py"), "signinlink", "admin@localhost"],
         env=console.environment,
         cwd=console.folder,
         stdin=subprocess.DEVNULL,

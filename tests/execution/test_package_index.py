@@ -1,3 +1,5 @@
+"""What is set for pip reaches the installer, in its own words."""
+
 from __future__ import annotations
 
 from pathlib import Path

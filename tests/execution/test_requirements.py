@@ -1,3 +1,5 @@
+"""Requirements are read from every form, and dangerous ones are refused."""
+
 from __future__ import annotations
 
 from pathlib import Path

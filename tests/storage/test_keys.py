@@ -1,3 +1,5 @@
+"""Key layouts: sorted, safe, and together under one prefix."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The store of the installation is chosen by the settings."""
+
 from __future__ import annotations
 
 from runs.storage import object_store

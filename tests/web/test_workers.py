@@ -92,7 +92,7 @@ def test_no_worker_page_asks_the_broker(ann: Browser, settings):
 
 
 def test_the_parts_are_those_of_the_page(account: Account, ann: Browser):
-    make_worker()
+    make_worker(seen_at=timezone.now() + timedelta(hours=1))
     [event] = ann.get("/workers/parts/").json()["events"]
     assert event["data"]["html"].strip() in text_of(ann.get("/workers/"))
 
