@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import sys
@@ -12,28 +10,35 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.report import Report, bounded, parser, rounded
+
 LANES = 100
 
 
 def main() -> None:
     """Print one JSON line: milliseconds of a look and of a claim, their floors, the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=100_000, help="queued runs")
-    parser.add_argument("--repeats", type=int, default=50, help="measurements, of which the median")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="runsite-bench-") as folder:
+    arguments_of = parser(__doc__, limit_s=600)
+    arguments_of.add_argument("--runs", type=int, default=100_000, help="queued runs")
+    arguments_of.add_argument(
+        "--repeats", type=int, default=50, help="measurements, of which the median"
+    )
+    arguments = arguments_of.parse_args()
+    with (
+        bounded(arguments.limit),
+        tempfile.TemporaryDirectory(prefix="runsite-bench-") as folder,
+    ):
         os.environ["RUNSITE_DATA_DIR"] = folder
         os.environ["RUNSITE_DATABASE_URL"] = f"sqlite://{folder}/bench.sqlite3"
         os.environ["DJANGO_SETTINGS_MODULE"] = "runsite.settings"
-        sys.path.insert(0, str(ROOT))
         import django
 
         django.setup()
-        print(json.dumps(_measure(arguments.runs, arguments.repeats)))
+        _measure(arguments.runs, arguments.repeats)
 
 
-def _measure(runs: int, repeats: int) -> dict[str, object]:
+def _measure(runs: int, repeats: int) -> None:
     from django.core.management import call_command
     from django.utils import timezone
 
@@ -41,6 +46,7 @@ def _measure(runs: int, repeats: int) -> dict[str, object]:
     from runs.queue.order import holds_of, next_heads, waiting_in_order
     from tests.factories import make_account, make_application, make_queue, make_run, make_worker
 
+    report = Report("claim", promise="as in an empty queue", unit="ms")
     call_command("migrate", verbosity=0)
     account = make_account()
     queue = make_queue(account)
@@ -78,18 +84,16 @@ def _measure(runs: int, repeats: int) -> dict[str, object]:
         return time.perf_counter() - started
 
     look_full, claim_full = _median(look, repeats), _median(claim, repeats)
-    return {
-        "bench": "claim",
-        "queued": runs,
-        "lanes": LANES,
-        "look_floor_ms": round(look_floor * 1000, 3),
-        "look_ms": round(look_full * 1000, 3),
-        "claim_floor_ms": round(claim_floor * 1000, 3),
-        "claim_ms": round(claim_full * 1000, 3),
-        "ratio": round(claim_full / claim_floor, 2),
-        "queue_page_ms": round(_median(page, repeats) * 1000, 3),
-        "holds_ms": round(_median(why, repeats) * 1000, 3),
-    }
+    report.say(
+        floor=claim_floor * 1000,
+        figure=claim_full * 1000,
+        look_floor=rounded(look_floor * 1000),
+        look=rounded(look_full * 1000),
+        queue_page=rounded(_median(page, repeats) * 1000),
+        holds=rounded(_median(why, repeats) * 1000),
+        queued=runs,
+        lanes=LANES,
+    )
 
 
 def _fill(patterns: list[object], count: int) -> None:

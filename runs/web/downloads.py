@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
+from django.views.decorators.http import require_safe
 
 from runs.actions.logs import log_end, stream_log
 from runs.actions.outputs import zip_files
@@ -33,6 +34,7 @@ _TYPES = {
 
 
 @member("view")
+@require_safe
 def run_file(request: AccountRequest, run_id: str, role: str, number: int) -> HttpResponseBase:
     """One result file of a run."""
     run = find_run(request, run_id)
@@ -46,6 +48,7 @@ def run_file(request: AccountRequest, run_id: str, role: str, number: int) -> Ht
 
 
 @member("view")
+@require_safe
 def run_output_download(request: AccountRequest, run_id: str) -> HttpResponseBase:
     """All solution files as one zip."""
     run = find_run(request, run_id)
@@ -56,6 +59,7 @@ def run_output_download(request: AccountRequest, run_id: str) -> HttpResponseBas
 
 
 @member("view")
+@require_safe
 def run_asset(request: AccountRequest, run_id: str, number: int) -> HttpResponseBase:
     """The content of an asset as JSON."""
     run = find_run(request, run_id)
@@ -66,6 +70,7 @@ def run_asset(request: AccountRequest, run_id: str, number: int) -> HttpResponse
 
 
 @member("view")
+@require_safe
 def run_input_file(request: AccountRequest, run_id: str, number: int) -> HttpResponseBase:
     """One file of the input of a run."""
     run = find_run(request, run_id)
@@ -76,6 +81,7 @@ def run_input_file(request: AccountRequest, run_id: str, number: int) -> HttpRes
 
 
 @member("view")
+@require_safe
 def run_input_download(request: AccountRequest, run_id: str) -> HttpResponseBase:
     """All input files as one zip."""
     run = find_run(request, run_id)
@@ -87,6 +93,7 @@ def run_input_download(request: AccountRequest, run_id: str) -> HttpResponseBase
 
 
 @member("view")
+@require_safe
 def run_log_download(request: AccountRequest, run_id: str) -> HttpResponseBase:
     """The log of an attempt as it is now; `start` and `end` choose a stretch of bytes."""
     run = find_run(request, run_id)

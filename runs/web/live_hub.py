@@ -383,7 +383,8 @@ def _advance(watch: Watch, rows: list[_Row]) -> None:
             first_byte=watch.position,
             next_cursor=expected,
             first_line=(watch.line or 0) + 1,
-            times=tuple((row.first_byte, row.at) for row in rows),
+            # A line that was unfinished gets the time at which it went on.
+            times=((watch.position, rows[0].at), *((row.first_byte, row.at) for row in rows)),
         )
         whole = piece.whole_lines()
         if not whole.data and len(piece.data) >= LONGEST_PENDING:

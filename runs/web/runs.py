@@ -26,7 +26,6 @@ from runs.visuals.charts import ResourceSample, resources_figure
 from runs.visuals.pages import PLOTLY_SCRIPT, SANDBOX, json_block
 from runs.web.access import AccountRequest, member
 from runs.web.run_pages import Viewer, find_run, header_context, run_page, usage_of, viewer_of
-from runs.web.visuals_pages import frame_height
 
 MOST_METRICS = 300
 MOST_EVENTS = 500
@@ -148,11 +147,17 @@ def summary_context(found: Run, viewer: Viewer) -> dict[str, Any]:
         rows = list(found.metrics.order_by("position")[: MOST_METRICS + 1])
         context["metrics"] = rows[:MOST_METRICS]
         context["more_metrics"] = len(rows) > MOST_METRICS
-        context["main_metrics"] = [row for row in rows if row.number is not None][:MAIN_METRICS]
+        # The value has a tile of its own.
+        context["main_metrics"] = [
+            row
+            for row in rows
+            if row.number is not None
+            and not (row.name in VALUE_METRICS and row.number == found.value)
+        ][:MAIN_METRICS]
         visuals = list(Asset.objects.filter(run=found).exclude(schema="").order_by("number")[:20])
         context["visuals"] = visuals
         context["visual"] = visuals[0] if visuals else None
-        context["frame_height"] = frame_height(context["visual"])
+        context["frame_height"] = 1  # the tab of visuals gives it the room it wants
         context["too_large"] = bool(visuals) and visuals[0].size_bytes > FIGURE_LIMIT_BYTES
         context["sandbox"] = SANDBOX
     return context

@@ -24,11 +24,13 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
+from runs.domain.status import EndReason
 from runs.execution.spec import Stop
 from runs.models import Run, Worker
 from runs.queue.claim import Claimed, WorkerIdentity, claim_next
 from runs.queue.dispatch import nudge_arrived
 from runs.queue.lease import renew
+from runs.queue.reaper import give_back
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,6 @@ WATCH_S = 0.2
 """Requests to cancel are looked for this often."""
 STUCK_S = 15.0
 """A run whose thread showed no life for this long is not renewed, so the reaper takes it."""
-
-
 IDLE_S = 5.0
 """A thread that has conducted a run waits this long for the next one."""
 
@@ -66,6 +66,10 @@ class Held:
         """Show life; the heartbeat renews only what has shown some lately."""
         self.ticked = time.monotonic()
 
+    def allow(self, seconds: float) -> None:
+        """Count as alive for so long: the next step cannot show life while it goes on."""
+        self.ticked = max(self.ticked, time.monotonic() + seconds - STUCK_S)
+
     def should_stop(self) -> Stop | None:
         """What the execution asks all the time."""
         self.tick()
@@ -90,6 +94,8 @@ class Slots:
         self._handed: SimpleQueue[Held | None] = SimpleQueue()
         self._conductors: set[threading.Thread] = set()
         self._idle = 0
+        self._claiming = False
+        self._beat = threading.Event()
         self._over = threading.Event()
         self.stage = Stage.SERVING
         self._drain_by_page = False
@@ -139,13 +145,15 @@ class Slots:
     def wait_until_empty(self, limit_s: float | None = None) -> bool:
         """Wait until no run is conducted any more; whether that came true within `limit_s`."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._held, limit_s)
+            # A claim under way may bring one more, whatever the stage is by then.
+            return self._changed.wait_for(lambda: not (self._held or self._claiming), limit_s)
 
     def stop(self) -> None:
         """End the threads; call it when no run is conducted any more."""
         self._enter(Stage.DRAINING)
         self._over.set()
         self._wake.set()
+        self._beat.set()
         with self._lock:
             for _ in range(self._idle):
                 self._handed.put(None)
@@ -158,6 +166,10 @@ class Slots:
         """Send a heartbeat outside of the rhythm, so that the pages know at once."""
         self._heartbeat()
 
+    def beat_soon(self) -> None:
+        """Have the heartbeat sent now by its own thread; waits for nothing."""
+        self._beat.set()
+
     # --- claiming ---------------------------------------------------------------------------
 
     def _claim_loop(self) -> None:
@@ -168,9 +180,9 @@ class Slots:
             try:
                 self._fill()
                 failing = False
-            except DatabaseError as error:
+            except Exception as error:  # no fault may leave a worker that claims nothing
                 if not failing:
-                    log.warning("nothing is claimed, the database does not answer: %s", error)
+                    _say("nothing is claimed", error)
                 failing = True
                 connection.close()
                 self._over.wait(LOOK_S)
@@ -181,26 +193,35 @@ class Slots:
         while self._nudges:
             # Here and not in Celery's thread, which would need a connection of its own.
             nudge_arrived(self._nudges.popleft())
-        while not self._over.is_set() and self._may_claim():
-            close_old_connections()
-            claimed = claim_next(self.identity, now=timezone.now())
-            if claimed is None:
-                return
-            held = Held(claimed)
-            with self._lock:
-                self._held.add(held)
-                # Signals come at any time: a run claimed while the stage changed obeys it, too.
-                if self.stage >= Stage.KILLING:
-                    held.stop = Stop.KILL
-                elif self.stage >= Stage.ENDING:
-                    held.stop = Stop.WORKER_STOP
-            self._hand_over(held)
+        try:
+            while self._may_claim():
+                close_old_connections()
+                claimed = claim_next(self.identity, now=timezone.now())
+                if claimed is None:
+                    return
+                self._hand_over(self._hold(claimed))
+        finally:
+            with self._changed:
+                self._claiming = False
+                self._changed.notify_all()
+
+    def _hold(self, claimed: Claimed) -> Held:
+        held = Held(claimed)
+        with self._lock:
+            self._held.add(held)
+            # Signals come at any time: a run claimed while the stage changed obeys it, too.
+            if self.stage >= Stage.KILLING:
+                held.stop = Stop.KILL
+            elif self.stage >= Stage.ENDING:
+                held.stop = Stop.WORKER_STOP
+        return held
 
     def _may_claim(self) -> bool:
-        if self.stage is not Stage.SERVING or self._drain_by_page:
-            return False
+        """Whether to claim one more; says so to `wait_until_empty` in the same moment."""
         with self._lock:
-            if len(self._held) >= self.slots:
+            free_slot = len(self._held) < self.slots and not self._drain_by_page
+            self._claiming = free_slot and self.stage is Stage.SERVING and not self._over.is_set()
+            if not self._claiming:
                 return False
         free = free_bytes()
         if free < settings.RUNSITE_FREE_SPACE:
@@ -222,8 +243,17 @@ class Slots:
                 self._conductors.add(loop)
         if waits:
             self._handed.put(held)
-        else:
+            return
+        try:
             loop.start()
+        except RuntimeError:  # the system has no more threads
+            with self._changed:
+                self._conductors.discard(loop)
+                self._held.discard(held)
+                self._changed.notify_all()
+            run, attempt = held.claimed.run, held.claimed.attempt
+            give_back(run, attempt, timezone.now(), EndReason.WORKER_STOPPED)
+            raise
 
     def _conduct_loop(self, held: Held | None) -> None:
         while held is not None:
@@ -265,14 +295,19 @@ class Slots:
     # --- watching ---------------------------------------------------------------------------
 
     def _watch_loop(self) -> None:
+        failing = False
         while not self._over.wait(WATCH_S):
             held = self.held()
             if not held:
                 continue
             try:
                 self._watch(held)
-            except DatabaseError:
-                connection.close()  # the claimer says so; canceling waits for the database
+                failing = False
+            except Exception as error:  # canceling waits for the database
+                if not failing and not isinstance(error, DatabaseError):
+                    _say("nothing is canceled", error)
+                failing = True
+                connection.close()
         connection.close()
 
     def _watch(self, held: Iterable[Held]) -> None:
@@ -313,12 +348,14 @@ class Slots:
             try:
                 self._heartbeat()
                 failing = False
-            except DatabaseError as error:
+            except Exception as error:  # a worker without a heartbeat loses all its runs
                 if not failing:
-                    log.warning("no heartbeat, the database does not answer: %s", error)
+                    _say("no heartbeat", error)
                 failing = True
                 connection.close()
-            if self._over.wait(settings.RUNSITE_HEARTBEAT_S):
+            self._beat.wait(settings.RUNSITE_HEARTBEAT_S)
+            self._beat.clear()
+            if self._over.is_set():
                 connection.close()
                 return
 
@@ -358,6 +395,14 @@ class Slots:
     def _enter(self, stage: Stage) -> None:
         with self._lock:
             self.stage = max(self.stage, stage)
+
+
+def _say(what: str, error: Exception) -> None:
+    """Log what a loop cannot do; only a fault of ours is worth its traceback."""
+    if isinstance(error, DatabaseError):
+        log.warning("%s, the database does not answer: %s", what, error)
+    else:
+        log.error("%s; it is tried again and again", what, exc_info=error)
 
 
 def free_bytes() -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +20,14 @@ from runs.execution import archive, dependencies, environment
 from runs.execution.output import Places as OutputPlaces
 from runs.execution.requirements import bundled_packages
 from runs.execution.spec import RunSpec
-from runs.models import EnvironmentBuild, Executable, InputData, RunOption
+from runs.execution.workspace import remove_tree
+from runs.models import EnvironmentBuild, Executable, InputData, InputFile, Run, RunOption
 from runs.queue.claim import Claimed
-from runs.storage import object_store
-from runs.worker.patience import patiently
+from runs.storage import ObjectMissing, object_store
+from runs.worker.patience import allow_bytes, patiently, wait_for
 from runs.worker.places import Places
 from runs.worker.slots import Held
-from runs.worker.upkeep import in_use, touch
+from runs.worker.upkeep import COMPLETE, in_use, touch
 
 
 class CannotStage(RunsiteError):
@@ -46,26 +49,42 @@ class Staged:
     output_places: OutputPlaces
 
 
-def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held) -> Staged:
-    """Prepare the workspace of a run. Raises `CannotStage` when it can never start like this."""
+@dataclass(frozen=True)
+class _Facts:
+    """What the tables say about a run that is to be prepared."""
+
+    executable: Executable
+    environment_key: str
+    input_data: InputData | None
+    input_files: list[InputFile]
+    options: list[tuple[str, str]]
+
+
+def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held, uses: ExitStack) -> Staged:
+    """Prepare the workspace of a run; `uses` keeps what it needs until the program has ended.
+
+    Raises `CannotStage` when it can never start like this, `Stopped` when it is to end before.
+    """
     run, attempt = claimed.run, claimed.attempt
-    executable = run.executable
-    if executable is None:
-        raise CannotStage(
-            f"{run.application} has no executable. Upload one, then launch again.",
-            EndReason.NOT_STARTED,
-            "no executable",
-        )
-    manifest = manifest_from_json(executable.manifest)
-    interpreter = _interpreter(executable, places)
     workspace = places.workspace(run.run_id, attempt.number)
-    cwd = workspace / "work"
-    temporary = workspace / "tmp"
-    temporary.mkdir(mode=0o700, parents=True)
-    _copy_executable(executable, cwd, places, held)
-    stdin = _place_input(run.input_data, manifest, workspace, cwd, held)
-    options = RunOption.objects.filter(run=run, passed=True).order_by("position")
-    pairs = list(options.values_list("name", "text"))
+    try:
+        facts = patiently(lambda: _facts_of(run), held=held)
+        manifest = manifest_from_json(facts.executable.manifest)
+        interpreter = _interpreter(facts, places, held, uses)
+        cwd = workspace / "work"
+        temporary = workspace / "tmp"
+        temporary.mkdir(mode=0o700, parents=True)
+        _copy_executable(facts.executable, cwd, places, held)
+        stdin = _place_input(facts, manifest, workspace, cwd, held)
+    except OSError as error:
+        raise CannotStage(
+            f"The worker could not prepare the run: {error.strerror or error}"
+            f" ({_named(error, places)}). Free space in the data directory of worker"
+            f" {attempt.worker_name}, or mend its disk, then launch the run again.",
+            EndReason.NOT_STARTED,
+            f"not started: {error.strerror or 'disk error'}"[:200],
+        ) from error
+    pairs = facts.options
     entry = cwd / manifest.entrypoint
     mark = places.mark(boot_id, run.run_id, attempt.number)
     command = environment.build_command(
@@ -101,6 +120,32 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held) -> Stag
     return Staged(spec, cwd, run.output_format, _output_places(manifest))
 
 
+def _facts_of(run: Run) -> _Facts:
+    executable = run.executable
+    if executable is None:
+        raise CannotStage(
+            f"{run.application} has no executable. Upload one, then launch again.",
+            EndReason.NOT_STARTED,
+            "no executable",
+        )
+    options = RunOption.objects.filter(run=run, passed=True).order_by("position")
+    given = run.input_data
+    return _Facts(
+        executable=executable,
+        environment_key=executable.environment.key if executable.environment else "",
+        input_data=given,
+        input_files=list(given.files.order_by("number")) if given else [],
+        options=list(options.values_list("name", "text")),
+    )
+
+
+def _named(error: OSError, places: Places) -> str:
+    """The file that an error is about, without where the worker's folders lie."""
+    name = str(error.filename or "its workspace")
+    shown = name.removeprefix(f"{places.data_dir}{os.sep}")
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown)
+
+
 def _folder_of(manifest: Manifest, cwd: Path) -> Path:
     """The working directory: that of the copy, or a folder of it that the manifest names."""
     if not manifest.cwd:
@@ -127,102 +172,172 @@ def _output_places(manifest: Manifest) -> OutputPlaces:
     )
 
 
-def _interpreter(executable: Executable, places: Places) -> Path | None:
-    """The interpreter of the executable's environment on this host; None when it needs none."""
-    wanted = executable.environment
-    if wanted is None:
+def _interpreter(facts: _Facts, places: Places, held: Held, uses: ExitStack) -> Path | None:
+    """The interpreter of the executable's environment on this host; None when it needs none.
+
+    An environment that is gone from this disk is waited for while the builder makes it again.
+    """
+    if not facts.environment_key:
         return None
-    target = places.environments / wanted.key
-    built = dependencies.built_environment(target)
-    if built is not None:
-        touch(target)
-        return built.interpreter
-    builds = EnvironmentBuild.objects.filter(environment=wanted, host=places.host)
-    build = builds.first()
-    if build is not None and build.state == EnvironmentBuild.FAILED:
+    target = places.environments / facts.environment_key
+    while True:
+        with ExitStack() as using:
+            using.enter_context(
+                in_use(target, exclusive=False, wait=lambda look: wait_for(look, held=held))
+            )
+            if (built := dependencies.built_environment(target)) is not None:
+                touch(target)
+                uses.enter_context(using.pop_all())  # nobody removes it while the program runs
+                return built.interpreter
+        patiently(lambda: _ask_for_build(facts.executable, places), held=held)
+        wait_for(lambda: patiently(lambda: _is_built(facts, places), held=held), held=held)
+
+
+def _ask_for_build(executable: Executable, places: Places) -> None:
+    """Have the environment built unless that failed before."""
+    build, _ = EnvironmentBuild.objects.get_or_create(
+        environment_id=executable.environment_id, host=places.host
+    )
+    if build.state == EnvironmentBuild.FAILED:
         raise CannotStage(
             f"The environment could not be built: {build.error or 'see its log.'}"
             " Its log is on the application's page.",
             EndReason.ENVIRONMENT_NOT_BUILT,
             "environment not built",
         )
-    # It was built, but is gone from this disk: it is built anew for the next run.
-    builds.filter(state=EnvironmentBuild.READY).update(state=EnvironmentBuild.WAITING)
-    raise CannotStage(
-        "The environment was removed from the worker's disk. It is being built again:"
-        " launch the run once more.",
-        EndReason.ENVIRONMENT_NOT_BUILT,
-        "environment not built",
+    EnvironmentBuild.objects.filter(pk=build.pk, state=EnvironmentBuild.READY).update(
+        state=EnvironmentBuild.WAITING
     )
+
+
+def _is_built(facts: _Facts, places: Places) -> bool:
+    builds = EnvironmentBuild.objects.filter(
+        environment_id=facts.executable.environment_id, host=places.host
+    )
+    return not builds.filter(
+        state__in=(EnvironmentBuild.WAITING, EnvironmentBuild.BUILDING)
+    ).exists()
 
 
 def _copy_executable(executable: Executable, cwd: Path, places: Places, held: Held) -> None:
     """A copy of the executable's files that the program may change."""
     unpacked = places.executables / executable.executable_id
-    if not (unpacked / ".complete").exists():
-        with in_use(unpacked, exclusive=True):
-            if not (unpacked / ".complete").exists():
+
+    def wait(look: Callable[[], bool]) -> bool:
+        return wait_for(look, held=held)
+
+    def copy(source: str, target: str) -> str:
+        allow_bytes(held, os.stat(source, follow_symlinks=False).st_size)  # noqa: PTH116
+        return shutil.copy2(source, target)
+
+    while True:
+        with in_use(unpacked, exclusive=False, wait=wait):
+            if (unpacked / COMPLETE).exists():
+                touch(unpacked)
+                shutil.copytree(unpacked / "files", cwd, copy_function=copy)
+                break
+        with in_use(unpacked, exclusive=True, wait=wait):
+            if not (unpacked / COMPLETE).exists():
                 _unpack(executable, unpacked, held)
-    with in_use(unpacked, exclusive=False):
-        touch(unpacked)
-
-        def copy(source: str, target: str) -> str:
-            held.tick()
-            return shutil.copy2(source, target)
-
-        shutil.copytree(unpacked / "files", cwd, copy_function=copy)
     cwd.chmod(0o700)
 
 
 def _unpack(executable: Executable, unpacked: Path, held: Held) -> None:
-    shutil.rmtree(unpacked, ignore_errors=True)
+    remove_tree(unpacked)
     unpacked.mkdir(mode=0o700)
     packed = unpacked / "archive"
-    patiently(lambda: object_store().fetch(executable.archive_key, packed), held=held)
-    archive.unpack(
+    _fetch(
+        executable.archive_key,
         packed,
-        unpacked / "files",
-        limit_bytes=settings.RUNSITE_UNPACKED_LIMIT,
-        limit_files=settings.RUNSITE_UNPACKED_FILES,
+        held,
+        size=executable.archive_bytes,
+        missing=CannotStage(
+            f"The archive of {executable} is missing from the store. Upload the application"
+            " again, or bring the store back from a backup.",
+            EndReason.NOT_STARTED,
+            "not started: archive missing",
+        ),
     )
+    allow_bytes(held, 10 * executable.archive_bytes + executable.unpacked_bytes)
+    try:
+        archive.unpack(
+            packed,
+            unpacked / "files",
+            limit_bytes=settings.RUNSITE_UNPACKED_LIMIT,
+            limit_files=settings.RUNSITE_UNPACKED_FILES,
+        )
+    except archive.ArchiveRefused as refused:
+        raise CannotStage(
+            f"The archive of {executable} cannot be unpacked: {refused} Upload the application"
+            " again.",
+            EndReason.NOT_STARTED,
+            "not started: archive refused",
+        ) from refused
     # Samples are for the launch page; a run gets its own input.
     shutil.rmtree(unpacked / "files" / SAMPLE_FOLDER.partition("/")[0], ignore_errors=True)
     packed.unlink()
-    (unpacked / ".complete").touch()
+    (unpacked / COMPLETE).touch()
 
 
 def _place_input(
-    input_data: InputData | None,
-    manifest: Manifest,
-    workspace: Path,
-    cwd: Path,
-    held: Held,
+    facts: _Facts, manifest: Manifest, workspace: Path, cwd: Path, held: Held
 ) -> Path | None:
     """Put the input where the app finds it; the file for its stdin, if it reads that."""
-    if input_data is None:
+    if facts.input_data is None:
         return None
-    files = list(input_data.files.order_by("number"))
-    if not is_folder_format(input_data.content_format):
-        target = workspace / "input"
-        patiently(lambda: object_store().fetch(files[0].key, target), held=held)
-        return target
-    folder = cwd / input_folder(input_data.content_format, manifest.content.input_path)
-    for file in files:
+    content_format = facts.input_data.content_format
+    if not is_folder_format(content_format):
+        if not facts.input_files:
+            raise _input_missing("input")
+        _fetch_input(facts.input_files[0], workspace / "input", held)
+        return workspace / "input"
+    folder = cwd / input_folder(content_format, manifest.content.input_path)
+    for file in facts.input_files:
         target = folder / file.path
         _refuse_outside(target, cwd)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
+        if target.is_dir() or not _can_hold(target.parent, cwd):
             raise CannotStage(
-                f"The input file `{file.path}` has the name of a folder of the application."
-                " Rename it.",
+                f"The input file `{file.path}` has the name of a folder of the application, or"
+                " lies below the name of one of its files. Rename it.",
                 EndReason.INPUT_REJECTED,
                 f"input rejected: {file.path}"[:200],
             )
-        patiently(
-            lambda key=file.key, path=target: object_store().fetch(key, path),  # type: ignore[misc]
-            held=held,
-        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _fetch_input(file, target, held)
     return None
+
+
+def _can_hold(folder: Path, cwd: Path) -> bool:
+    """Whether `folder` is one, or can be made: no file stands in its way."""
+    while folder != cwd and not folder.exists():
+        folder = folder.parent
+    return folder.is_dir()
+
+
+def _fetch_input(file: InputFile, target: Path, held: Held) -> None:
+    _fetch(file.key, target, held, size=file.size_bytes, missing=_input_missing(file.path))
+
+
+def _input_missing(name: str) -> CannotStage:
+    return CannotStage(
+        f"The input file `{name}` is missing from the store. Launch the run again with the input"
+        " given anew, or bring the store back from a backup.",
+        EndReason.NOT_STARTED,
+        "not started: input missing",
+    )
+
+
+def _fetch(key: str, target: Path, held: Held, *, size: int, missing: CannotStage) -> None:
+    """Copy an object of the store to a file; a store that is away is waited for."""
+
+    def fetch() -> None:
+        allow_bytes(held, size)
+        object_store().fetch(key, target)
+
+    try:
+        patiently(fetch, held=held, waits_for_space=False)
+    except ObjectMissing as error:
+        raise missing from error
 
 
 def _refuse_outside(target: Path, cwd: Path) -> None:

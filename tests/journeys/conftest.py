@@ -11,12 +11,27 @@ import pytest
 
 from tests.journeys.consoles import EXAMPLES, Console, Person, serving
 
+# Variables of the server, named like options of the sample apps: none may reach a run.
+HOSTILE = {
+    "OUTPUT": "/nonexistent/x",
+    "DURATION": "zz",
+    "N": "99",
+    "VEHICLES": "zz",
+    "HORIZON": "zz",
+    "MAX_PER_GROUP": "zz",
+    "SLEEP": "zz",
+    "END": "kill",
+}
+
 
 @pytest.fixture(scope="session")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    """A console on its first start, with the demo account; nobody stops it or pauses its queue."""
+    """A console on its first start, with the demo account; nobody stops it or pauses its queue.
+
+    It is started under hostile variables: no test may be able to tell.
+    """
     folder = tmp_path_factory.mktemp("console")
-    with serving(folder, demo=True) as found:
+    with serving(folder, demo=True, **HOSTILE) as found:
         yield found
         # The promise is 15 s; a busy machine may be late.
         assert found.stop() <= 30

@@ -112,6 +112,13 @@ def statuses(*, run_ids: list[str] | None = None) -> dict[str, str]:
     return dict(runs.values_list("run_id", "status"))
 
 
+def demo_runs() -> dict[str, str]:
+    """Run id → name of the runs that were submitted with the demo account."""
+    from runs.models import Run
+
+    return dict(Run.objects.filter(source="demo").values_list("run_id", "name"))
+
+
 def attempts() -> list[dict[str, Any]]:
     """Every attempt there is, in short."""
     from runs.models import Attempt
@@ -149,7 +156,12 @@ def look(*, run_id: str) -> dict[str, Any]:
         "files": list(run.files.order_by("role", "number").values()),
         "assets": list(run.assets.order_by("number").values()),
         "inputs": [{"path": file.path, "size_bytes": file.size_bytes} for file in stored],
-        "chunks": sum(attempt.log_chunks.count() for attempt in run.attempts.all()),
+        # A lost attempt keeps its log in rows: nobody was there to make one object of it.
+        "chunks": sum(
+            attempt.log_chunks.count()
+            for attempt in run.attempts.all()
+            if attempt.ended_at is None or attempt.log_key
+        ),
         "log": b"".join(stream_log(attempt=last)).decode("utf-8", "replace")
         if last is not None and last.ended_at and last.log_bytes <= 2**20
         else "",
@@ -208,6 +220,7 @@ COMMANDS = (
     submit,
     cancel,
     statuses,
+    demo_runs,
     attempts,
     look,
     log_ends,

@@ -7,8 +7,10 @@ import json
 import zipfile
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from django.core.signals import request_finished
+from django.db import close_old_connections
 from django.utils import timezone
 
 from runs.domain.ids import new_id
@@ -138,6 +140,21 @@ def make_world(slug: str, marker: str) -> World:
             "slug": slug,
         },
     )
+
+
+def text_of(response: Any) -> str:
+    """What an answer says; of a stream that has no end, nothing. It is closed afterwards."""
+    if not response.streaming:
+        return str(response.content.decode("utf-8", "replace"))
+    if response.headers.get("Content-Type") != "text/event-stream":
+        return b"".join(response.streaming_content).decode("utf-8", "replace")
+    # As the test client does it: the transaction of the test must stay open.
+    request_finished.disconnect(close_old_connections)
+    try:
+        response.close()
+    finally:
+        request_finished.connect(close_old_connections)
+    return ""
 
 
 def _executable(application: Application, marker: str) -> Executable:
