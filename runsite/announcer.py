@@ -103,8 +103,11 @@ def _ready(host: str, port: int) -> tuple[bool, str]:
     try:
         connection.request("GET", "/readyz", headers={"Host": f"localhost:{port}"})
         answer = connection.getresponse()
-        text = answer.read(2000).decode(errors="replace").strip()
-        return answer.status == 200, " ".join(text.split()) or f"status {answer.status}"
+        text = " ".join(answer.read(2000).decode(errors="replace").split())
+        plain = answer.headers.get_content_type() == "text/plain"
+        if not (plain and text):  # a page, of ours or of another program on this port
+            return False, f"/readyz answers with status {answer.status}"
+        return answer.status == 200, text[:300]
     except (OSError, http.client.HTTPException):
         return False, "the web process does not answer"
     finally:

@@ -390,8 +390,8 @@ if _https:
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * MIB
 DATA_UPLOAD_MAX_NUMBER_FIELDS = RUNSITE_UNPACKED_FILES + 1000
 DATA_UPLOAD_MAX_NUMBER_FILES = RUNSITE_UNPACKED_FILES
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
-FILE_UPLOAD_PERMISSIONS = 0o600
+# Pages that take files say so themselves (`runs.web.uploads.arrivals`).
+FILE_UPLOAD_HANDLERS = ["runs.web.uploads.NoFiles"]
 
 # --- Static files -----------------------------------------------------------------------------
 

@@ -91,6 +91,9 @@ class MemoryStore:
         check_prefix(prefix)
         return iter(sorted(key for key in self.objects if key.startswith(prefix)))
 
+    def sweep(self, older_than_s: float) -> int:
+        return 0
+
     def fetch(self, key: str, path: Path) -> int:
         with self.open(key) as file:
             return path.write_bytes(file.read())

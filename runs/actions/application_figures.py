@@ -13,6 +13,7 @@ from runs.domain.status import FINAL, Status
 from runs.models import Application, Run
 
 NEWEST = 50
+PLOTTED = 200
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,29 @@ class Figures:
     last_at: datetime | None = None
     outcomes: tuple[tuple[str, str, int], ...] = ()
     """Status, run id and place in a picture of 250 units, oldest first, the newest at its end."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What the plots of an application need of a run that has ended."""
+
+    run_id: str
+    status: str
+    at: datetime
+    value: float | None
+    execution_s: float | None
+    input_bytes: int
+
+
+def newest_ended(application: Application) -> list[Ended]:
+    """Those of the application's newest 200 runs that have ended; one query, newest first."""
+    columns = ("run_id", "status", "created_at", "value", "execution_s", "input_bytes")
+    newest = (
+        Run.objects.filter(account_id=application.account_id, application_id=application.pk)
+        .order_by("-id")
+        .values_list(*columns)[:PLOTTED]
+    )
+    return [Ended(*row) for row in newest if row[1] in FINAL]
 
 
 def application_figures(applications: Sequence[Application]) -> dict[int, Figures]:

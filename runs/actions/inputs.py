@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from runs.domain.content import check_json_input, is_folder_format, size_words
 from runs.domain.errors import ArchiveRejected, InputRejected, TooLarge
@@ -208,6 +209,8 @@ def _keep(
         except IntegrityError:
             known = same.get()  # somebody stored the same at the same moment
     object_store().delete_prefix(keys.input_prefix(input_key))
+    # It counts as new: what nobody has used for a day is removed.
+    same.update(created_at=timezone.now())
     return known
 
 

@@ -208,7 +208,7 @@ class _Kept:
         self._cut_at = attempt.log_cut_at
         self._cut = attempt.log_cut_bytes if attempt.log_cut_at is not None else 0
         self._started = attempt.started_at or attempt.claimed_at
-        self._index = _Index(keys.log_index(attempt.run.run_id, attempt.number))
+        self._index = _Index(keys.index_of(attempt.log_key))
         self._size: int | None = None
 
     def end(self) -> int:

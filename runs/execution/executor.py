@@ -59,6 +59,9 @@ def execute(
         execution.start()
     except CannotStart as problem:
         return execution.not_started(str(problem))
+    except BaseException:
+        execution.abandon()
+        raise
     try:
         on_start(execution.child.pid, execution.child.proc.start / TICKS_PER_S)
         execution.watch()
@@ -178,9 +181,15 @@ class _Execution:
 
     def abandon(self) -> None:
         """A fault of ours: leave nothing alive and nothing open."""
+        if not hasattr(self, "child"):
+            return
+        if not hasattr(self, "tree"):
+            self.tree = process.RunTree(
+                self.child, mark=self.spec.mark, workspace=self.spec.workspace
+            )
         process.end_tree(self.tree, how="", grace_s=0, tick=lambda: None)
         self.tree.sweep()
-        if not self.pump.finished.is_set():
+        if self.pump.ident is not None and not self.pump.finished.is_set():
             self.pump.stop()
         self.pump.close()
         self.tree.close()

@@ -59,8 +59,12 @@ class Pump(threading.Thread):
         self.join()
 
     def close(self) -> None:
-        """Free what is left; call it once `finished`, after `stop` or instead of it."""
-        self.join()
+        """Free what is left; call it once `finished`, after `stop`, or when it never started."""
+        if self.ident is not None:
+            self.join()
+        else:
+            os.close(self._stdout)
+            os.close(self._stderr)
         os.close(self._wake_read)
         os.close(self._wake_write)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, DataError, IntegrityError, ProgrammingError, transaction
 from django.db.models import Exists, F, OuterRef
 
+from runs.domain.errors import RunsiteError
 from runs.domain.status import WORDS, EndReason, Status
 from runs.models import Attempt, EnvironmentBuild, Run, Worker
 from runs.queue.dispatch import nudge_after_commit
@@ -198,7 +200,8 @@ class Reaper:
         reaped = Reaped()
         try:
             for attempt in Attempt.objects.filter(pk__in=attempts).select_related("run"):
-                reaped.count(give_back(attempt.run, attempt, now))
+                with _one_by_one(attempt.run):
+                    reaped.count(give_back(attempt.run, attempt, now))
             for worker in Worker.objects.filter(pk__in=workers):
                 reaped.workers_lost += _lose(worker)
             reaped.mended += _mend_attempts(now) + _mend_runs(now, reaped) + _free_builds()
@@ -208,6 +211,15 @@ class Reaper:
         if reaped:
             logger.warning("Reaped: %s", reaped)
         return reaped
+
+
+@contextmanager
+def _one_by_one(run: Run) -> Iterator[None]:
+    """A run that cannot be taken back, which is a fault of ours, must not hold up the others."""
+    try:
+        yield
+    except (IntegrityError, DataError, ProgrammingError, RunsiteError):
+        logger.exception("Run %s could not be taken back.", run.run_id)
 
 
 def _lose(worker: Worker) -> int:
@@ -230,16 +242,16 @@ def _mend_runs(now: datetime, reaped: Reaped) -> int:
     holders = Attempt.objects.filter(token=OuterRef("token"), ended_at__isnull=True)
     count = 0
     for run in Run.objects.filter(~Exists(holders), status=Status.RUNNING):
-        after = give_back(run, None, now, what="The attempt of the run was gone")
-        reaped.count(after)
-        count += after is not None
+        with _one_by_one(run):
+            after = give_back(run, None, now, what="The attempt of the run was gone")
+            reaped.count(after)
+            count += after is not None
     return count
 
 
 def _free_builds() -> int:
     """Let environments be built by others whose builder is gone."""
     builders = Worker.objects.filter(
-        name=OuterRef("worker_name"),
         boot_id=OuterRef("boot_id"),
         state__in=(Worker.ACTIVE, Worker.DRAINING),
     )

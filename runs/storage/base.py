@@ -116,6 +116,10 @@ class ObjectStore(Protocol):
         """The keys that start with `prefix`, sorted; all keys for an empty one."""
         ...
 
+    def sweep(self, older_than_s: float) -> int:
+        """Remove what a writer that was killed left behind so long ago; how many files."""
+        ...
+
     def fetch(self, key: str, path: Path) -> int:
         """Copy the object into the file `path` (replaced if it exists); its size in bytes."""
         ...

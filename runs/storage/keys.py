@@ -76,7 +76,22 @@ def log(run_id: Id, attempt: int) -> str:
 
 def log_index(run_id: Id, attempt: int) -> str:
     """Byte offsets and times of the lines of the whole log."""
-    return _key(attempt_prefix(run_id, attempt) + "log-index")
+    return index_of(log(run_id, attempt))
+
+
+def found_log(run_id: Id, attempt: int) -> str:
+    """What was found of the log of an attempt whose worker was lost."""
+    return _key(attempt_prefix(run_id, attempt) + "found-log")
+
+
+def found_log_index(run_id: Id, attempt: int) -> str:
+    """The index of what was found."""
+    return index_of(found_log(run_id, attempt))
+
+
+def index_of(log_key: str) -> str:
+    """The index that belongs to a log."""
+    return _key(f"{log_key}-index")
 
 
 def log_parts_prefix(run_id: Id, attempt: int) -> str:

@@ -9,15 +9,20 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, ProtectedError
 
-from runs.models import Queue, SignInLink, Upload, Worker
+from runs.models import InputData, ManagedInput, Queue, Run, SignInLink, Upload, Worker
 from runs.queue import dispatch
 from runs.queue.order import next_heads
 from runs.queue.reaper import Reaper, cancel_waiting
-from runs.storage import object_store
+from runs.storage import keys, object_store
+from runs.supervision.lost_logs import tidy_lost_attempts
 
 UPLOADS_LIVE = timedelta(hours=24)
 LINKS_LIVE = timedelta(days=1)
+INPUTS_LIVE = timedelta(days=1)
+SWEEP_AFTER_S = 86400.0
 BATCH = 200
 
 
@@ -42,7 +47,10 @@ def all_duties(clock: Callable[[], float] = time.monotonic) -> tuple[Duty, ...]:
         Duty("reap", settings.RUNSITE_REAP_S, reaper.look, reaper.watch, reaper.was_blind),
         Duty("nudge", settings.RUNSITE_REAP_S, nudge_waiting),
         Duty("cancel waiting runs", 60, cancel_waiting),
+        Duty("tidy lost attempts", 15, tidy_lost_attempts),
         Duty("prune uploads", 600, prune_uploads),
+        Duty("prune inputs", 3600, prune_inputs),
+        Duty("sweep the store", 3600, sweep_store),
         Duty("prune sign-in links", 3600, prune_links),
         Duty("prune sessions", 3600, prune_sessions),
     )
@@ -72,6 +80,36 @@ def prune_uploads(now: datetime) -> int:
         object_store().delete(upload.key)  # first: a row without bytes is found again, not so bytes
         count += Upload.objects.filter(pk=upload.pk).delete()[0]
     return count
+
+
+def prune_inputs(now: datetime) -> int:
+    """Remove inputs that no run and no managed input has used for a day; how many.
+
+    Rows first: whoever wants to use one at the same time then meets it whole or not at all.
+    """
+    unused = InputData.objects.filter(
+        ~Exists(Run.objects.filter(input_data=OuterRef("pk"))),
+        ~Exists(ManagedInput.objects.filter(input_data=OuterRef("pk"))),
+        created_at__lt=now - INPUTS_LIVE,
+    ).order_by("pk")
+    count = 0
+    for input_data in unused[:BATCH]:
+        try:
+            with transaction.atomic():
+                # A run that refers to it now waits for this lock, and then finds it gone.
+                if not unused.select_for_update(of=("self",)).filter(pk=input_data.pk).exists():
+                    continue
+                InputData.objects.filter(pk=input_data.pk).delete()
+        except (ProtectedError, IntegrityError):
+            continue  # somebody uses it since we looked
+        object_store().delete_prefix(keys.input_prefix(input_data.input_key))
+        count += 1
+    return count
+
+
+def sweep_store(now: datetime) -> int:
+    """Remove what writers that were killed left in the store; how many files."""
+    return object_store().sweep(SWEEP_AFTER_S)
 
 
 def prune_links(now: datetime) -> int:

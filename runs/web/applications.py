@@ -12,16 +12,20 @@ from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from runs.actions import applications as actions
-from runs.actions.application_figures import Figures, application_figures
+from runs.actions.application_figures import Figures, application_figures, newest_ended
 from runs.actions.executables import create_with_build, register_folder
 from runs.domain.errors import FieldsInvalid, NotFound, RunsiteError
 from runs.domain.manifest import manifest_from_json
+from runs.domain.options import visible_to
 from runs.domain.roles import may
 from runs.models import Application
+from runs.visuals.charts import RunPoint, SizePoint, duration_against_input, metric_history
+from runs.visuals.pages import PLOTLY_SCRIPT, json_block
 from runs.web.access import AccountRequest, check_permission, member
 from runs.web.forms.applications import FolderForm, NewApplicationForm, SettingsForm
 from runs.web.sent_builds import NothingSent, sent_build
@@ -29,6 +33,8 @@ from runs.web.uploads import arrivals
 
 PAGE = 30
 LATEST_RUNS = 10
+FEWEST_POINTS = 2
+"""Fewer runs make no plot."""
 
 # --- The list ---------------------------------------------------------------------------------
 
@@ -149,16 +155,43 @@ def application(request: AccountRequest, application_id: str) -> HttpResponse:
     manifest = manifest_from_json(executable.manifest) if executable else None
     environment = executable.environment if executable else None
     runs = found.runs.filter(account=request.account).select_related("instance", "version")
+    options = manifest.options.items if manifest else ()
+    request.inline_styles = True  # type: ignore[attr-defined] # Plotly needs inline styles
     context = {
         **frame(request, found, "application"),
         "executable": executable,
         "manifest": manifest,
+        "options": [option for option in options if visible_to(option, request.role)],
+        "plots": _plots(found),
+        "plotly_script": PLOTLY_SCRIPT,
         "environment": environment,
         "builds": list(environment.builds.order_by("host")[:50]) if environment else [],
         "figures": application_figures([found]).get(found.pk, Figures()),
         "runs": list(runs.order_by("-id")[:LATEST_RUNS]),
     }
     return render(request, "applications/detail.html", context)
+
+
+def _plots(found: Application) -> list[tuple[str, SafeString]]:
+    """Title and figure of each plot of the newest runs; one query."""
+    ended = newest_ended(found)
+    links = {each.run_id: reverse("run", args=[each.run_id]) for each in ended}
+    values = [
+        RunPoint(each.at, each.value, each.run_id, each.status, links[each.run_id])
+        for each in ended
+        if each.value is not None
+    ]
+    times = [
+        SizePoint(each.input_bytes, each.execution_s, each.run_id, each.status, links[each.run_id])
+        for each in ended
+        if each.execution_s is not None
+    ]
+    plots = []
+    if len(values) >= FEWEST_POINTS:
+        plots.append(("Value over time", metric_history(values, name="value")))
+    if len(times) >= FEWEST_POINTS:
+        plots.append(("Duration against input size", duration_against_input(times)))
+    return [(title, mark_safe(json_block(figure) or "null")) for title, figure in plots]
 
 
 @member("manage applications")

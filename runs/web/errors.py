@@ -12,6 +12,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
+from runs.storage import ObjectMissing, StorageError
 from runs.web.access import load_person, public, wants_page
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,19 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
     # Django's own texts name classes and patterns; ours are sentences.
     message = text if text.endswith(".") and "matches the given query" not in text else _NOT_FOUND
     return error_response(request, status=404, message=message)
+
+
+def store_failed(request: HttpRequest, error: StorageError) -> HttpResponse:
+    """The answer when a file cannot be had: 404 for one that is gone, else 503."""
+    logger.warning("the store failed at %s %s: %s", request.method, request.path, error)
+    if isinstance(error, ObjectMissing):
+        message = (
+            "A file of this page is not in the store any more. It was removed there, or the store "
+            "was restored from an older copy; the other pages go on."
+        )
+        return error_response(request, status=404, message=message)
+    message = "The store of files cannot be used now. Try again in a minute."
+    return error_response(request, status=503, message=message)
 
 
 @public

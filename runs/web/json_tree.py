@@ -20,7 +20,9 @@ OPEN_ITEMS = 30
 
 def json_tree(value: object) -> SafeString:
     """`value` (as `parse_json` gives it) as a tree; what is left out is said where it would be."""
-    return format_html('<div class="json-tree">{}</div>', _Tree().node("", value, 0))
+    tree = format_html('<div class="json-tree">{}</div>', _Tree().node("", value, 0))
+    # JSON may hold halves of characters, which no page can be sent with: they stay as escapes.
+    return mark_safe(tree.encode("utf-8", "backslashreplace").decode())
 
 
 class _Tree:

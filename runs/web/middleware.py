@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from runs.domain.errors import RunsiteError
+from runs.storage import StorageError
 from runs.web import errors
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -124,9 +126,15 @@ class ErrorPagesMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """The page of a domain error; all others are left to Django and its handlers."""
+        """The page of a domain error or of the store; others are left to Django's handlers."""
+        if isinstance(exception, DataError) and "NUL" in str(exception):
+            # PostgreSQL keeps no zero bytes, so nothing is named with one; SQLite finds nothing.
+            message = "The address or the form holds a zero byte. Correct it and send it again."
+            return errors.error_response(request, status=400, message=message)
         if isinstance(exception, RunsiteError):
             return errors.error_response(
                 request, status=exception.status, message=exception.message
             )
+        if isinstance(exception, StorageError):
+            return errors.store_failed(request, exception)
         return None

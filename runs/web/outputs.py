@@ -15,6 +15,7 @@ from runs.domain.content import is_folder_format
 from runs.domain.errors import NotFound
 from runs.models import Asset, InputFile, Run, RunFile
 from runs.web.access import AccountRequest, member
+from runs.web.json_tables import find_tables
 from runs.web.json_tree import json_tree
 from runs.web.run_pages import find_run, run_page
 
@@ -22,9 +23,11 @@ MOST_FILES = 300
 _ROLES = {
     RunFile.SOLUTION: "Result files",
     RunFile.STDOUT: "Standard output",
+    RunFile.CLEANED: "With null in place of NaN and infinities",
     RunFile.METRICS: "Metrics",
     RunFile.STATISTICS: "Statistics",
 }
+_MOST_DOCUMENTS = 10
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,14 @@ def input_context(run: Run, chosen: str = "") -> dict[str, Any]:
 
 
 def output_context(run: Run, chosen: str = "") -> dict[str, Any]:
-    """The files of the result, its assets, and a preview of one; two queries."""
-    rows = list(RunFile.objects.filter(run=run).order_by("role", "number")[: MOST_FILES + 10])
-    rows.sort(key=lambda row: list(_ROLES).index(row.role))
-    solutions = [row for row in rows if row.role == RunFile.SOLUTION]
+    """The files of the result, its assets, and a preview of one; three queries."""
+    stored = RunFile.objects.filter(run=run).order_by("role", "number")
+    found = list(stored.filter(role=RunFile.SOLUTION)[: MOST_FILES + 1])
+    solutions = found[:MOST_FILES]
+    # Few, and asked for by themselves: thousands of result files must not push them out.
+    documents = list(stored.exclude(role=RunFile.SOLUTION)[:_MOST_DOCUMENTS])
+    documents.sort(key=lambda row: list(_ROLES).index(row.role))
+    rows = solutions + documents
     files = [
         ShownFile(
             name=f"{row.role}-{row.number}",
@@ -123,7 +130,7 @@ def output_context(run: Run, chosen: str = "") -> dict[str, Any]:
     return {
         "run": run,
         "files": files,
-        "more_files": len(solutions) >= MOST_FILES,
+        "more_files": len(found) > MOST_FILES,
         "zip_url": zip_url,
         **_preview(files, chosen or default),
     }
@@ -139,5 +146,8 @@ def _preview(files: Sequence[ShownFile], chosen: str) -> dict[str, Any]:
         )
     except NotFound as error:
         preview = Preview("gone", problem=error.message)
-    tree = json_tree(preview.value) if preview.kind == "json" else ""
-    return {"shown": shown, "preview": preview, "tree": tree}
+    context: dict[str, Any] = {"shown": shown, "preview": preview}
+    if preview.kind == "json":
+        context["tree"] = json_tree(preview.value)
+        context["tables"] = find_tables(preview.value)
+    return context

@@ -31,6 +31,8 @@ MOST_METRICS = 300
 MOST_EVENTS = 500
 MOST_ATTEMPTS = 50
 MAIN_METRICS = 4
+VALUE_METRICS = {"value", "result.value"}
+"""Left out of the main metrics when they are the value, which is shown before them."""
 
 
 @dataclass(frozen=True)

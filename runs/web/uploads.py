@@ -16,6 +16,24 @@ from runs.domain.errors import TooLarge
 PIECE_BYTES = 256 * 1024
 
 
+class NoFiles(FileUploadHandler):
+    """Reads files past without keeping a byte: of every form that did not ask for `arrivals`.
+
+    Else anybody could fill the disk by sending files to a form that takes none.
+    """
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:  # as Django calls it
+        """A file begins; it is passed over."""
+        raise SkipFile
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Never called: each file was passed over."""
+
+    def file_complete(self, file_size: int) -> None:
+        """Never called: each file was passed over."""
+        return None
+
+
 class Arrivals(FileUploadHandler):
     """Takes every file of a request. `received` are whole ones by field, `refused` says why not.
 

@@ -10,12 +10,15 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_GET
 
 from runs.actions.outputs import FIGURE_LIMIT_BYTES, read_figures
+from runs.actions.series import read_series
 from runs.domain.errors import NotFound
 from runs.models import Asset, Run
-from runs.visuals.pages import SANDBOX, figure_page, page_policy
+from runs.visuals.charts import Series, series_figure
+from runs.visuals.pages import PLOTLY_SCRIPT, SANDBOX, figure_page, json_block, page_policy
 from runs.web.access import AccountRequest, member
 from runs.web.run_pages import find_run, run_page
 
@@ -23,6 +26,7 @@ MOST_ASSETS = 200
 TALLEST = 8
 """A frame grows with its figures up to this many; more are scrolled inside it."""
 MOST_POLICIES = 2000
+MOST_CURVES = 20
 
 _policies: dict[str, str] = {}  # by tag: the hashes in a policy are known once a page was drawn
 
@@ -32,6 +36,7 @@ _policies: dict[str, str] = {}  # by tag: the hashes in a policy are known once 
 def run_visuals(request: AccountRequest, run_id: str, number: int | None = None) -> HttpResponse:
     """The tab of one visual, by default the first."""
     run = find_run(request, run_id)
+    request.inline_styles = True  # type: ignore[attr-defined] # Plotly needs inline styles
     context = visuals_context(run, number)
     return run_page(request, run, tab="visuals", template="runs/visuals.html", context=context)
 
@@ -80,7 +85,7 @@ def _framed(response: HttpResponse, tag: str, policy: str) -> HttpResponse:
 
 
 def visuals_context(run: Run, number: int | None) -> dict[str, Any]:
-    """The tabs of a run's visuals and the chosen one; one query."""
+    """The tabs of a run's visuals, the chosen one, and the reported curves; two queries."""
     assets = list(Asset.objects.filter(run=run).order_by("number")[:MOST_ASSETS])
     drawn = [asset for asset in assets if asset.schema]
     chosen = next((asset for asset in drawn if asset.number == number), None)
@@ -104,6 +109,20 @@ def visuals_context(run: Run, number: int | None) -> dict[str, Any]:
         "too_large": chosen is not None and chosen.size_bytes > FIGURE_LIMIT_BYTES,
         "limit_bytes": FIGURE_LIMIT_BYTES,
         "sandbox": SANDBOX,
+        **_series_context(run),
+    }
+
+
+def _series_context(run: Run) -> dict[str, Any]:
+    """The figure of the curves that the statistics of an ended run hold."""
+    curves = read_series(run=run) if run.is_final else []
+    if not curves:
+        return {"series_figure": None}
+    shown = [Series(curve.name, curve.points) for curve in curves[:MOST_CURVES]]
+    return {
+        "series_figure": mark_safe(json_block(series_figure(shown)) or "null"),
+        "more_curves": len(curves) - len(shown),
+        "plotly_script": PLOTLY_SCRIPT,
     }
 
 

@@ -6,11 +6,14 @@ gives them back, the third kills. Celery's threads pool does none of this by its
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
+import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -36,6 +39,9 @@ from runs.worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
+_NEXT, _QUIT = b"n", b"q"
+KILL_LIMIT_S = 10.0
+"""Once killed, runs have this long to be recorded or given back."""
 EXIT_WAIT_S = 0.5
 """Celery gets this long to leave by itself once our part has ended; it has nothing to lose."""
 
@@ -108,8 +114,11 @@ class Engine:
         self._companions: list[Companion] = []
         self._slots: Slots | None = None
         self._guardian: Any = None
-        self._signals = 0
-        self._signal_came = threading.Event()
+        # Handlers write to a pipe: they may interrupt each other, so they must take no lock.
+        self._signals, self._signal = os.pipe()
+        os.set_blocking(self._signal, False)
+        self._stopping = threading.Event()
+        self._serving = threading.Lock()
         self._over = threading.Event()
 
     def start(self) -> None:
@@ -135,13 +144,15 @@ class Engine:
 
     def on_stop_signal(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT: one stage further. Only notes it; a thread acts."""
-        self._signals += 1
-        self._signal_came.set()
+        self._note(_NEXT)
 
     def on_quit_signal(self, number: int, frame: FrameType | None) -> None:
         """SIGQUIT: end the runs; when that is under way already, kill them."""
-        self._signals = max(2, self._signals + 1)
-        self._signal_came.set()
+        self._note(_QUIT)
+
+    def _note(self, word: bytes) -> None:
+        with contextlib.suppress(BlockingIOError):  # thousands came already
+            os.write(self._signal, word)
 
     # --- serving ----------------------------------------------------------------------------
 
@@ -159,9 +170,12 @@ class Engine:
             companion = make(f"worker {self.name}", self.boot_id)
             companion.start()
             self._companions.append(companion)
-        slots.start()
-        slots.wake()
-        self._slots = slots
+        with self._serving:
+            if self._stopping.is_set():
+                return  # told to leave meanwhile: a claim now would be nobody's
+            slots.start()
+            slots.wake()
+            self._slots = slots
         connection.close()
 
     def _register(self) -> WorkerIdentity:
@@ -208,34 +222,48 @@ class Engine:
     def _reap_strays(self) -> None:
         """Take the exit codes of adopted processes, and see that a guardian is on guard."""
         while not self._over.wait(1.0):
-            process.reap_strays()
-            if not self._guardian.is_alive() and not self._over.is_set():
-                log.warning("the guardian of this worker is gone; another one starts")
-                try:
+            try:
+                process.reap_strays()
+                if not self._guardian.is_alive() and not self._over.is_set():
+                    log.warning("the guardian of this worker is gone; another one starts")
+                    self._guardian.close()
                     self._guardian = guardian.start_guardian(self.places.boot(self.boot_id))
-                except (RuntimeError, OSError) as error:
-                    log.warning("no guardian could be started: %s", error)
+            except Exception as error:  # tried again in a second
+                log.warning("the processes of this worker cannot be looked after: %r", error)
 
     # --- stopping ---------------------------------------------------------------------------
 
     def _wait_for_stop(self) -> None:
         """Act on the signals, stage by stage, until nothing runs; then leave."""
-        self._signal_came.wait()
-        limit = settings.RUNSITE_DRAIN_LIMIT_S
-        stage = 0
-        while True:
-            wanted = max(1, min(3, self._signals))
+        wanted = self._next_stage(0, wait_s=None)
+        with self._serving:
+            self._stopping.set()
             slots = self._slots
-            while slots is not None and stage < wanted:
+        empty = slots is None
+        stage = 0
+        limit = settings.RUNSITE_DRAIN_LIMIT_S
+        begin = killed = time.monotonic()
+        while slots is not None and not empty:
+            if limit is not None and time.monotonic() - begin >= limit:
+                wanted = max(wanted, 2)
+            while stage < wanted:
                 stage += 1
                 self._enter(slots, stage)
-            if slots is None or slots.wait_until_empty(0.1):
+                killed = time.monotonic()
+            empty = slots.wait_until_empty(0.1)
+            if stage == 3 and time.monotonic() - killed > KILL_LIMIT_S:
+                log.error("leaves although runs are not recorded; they are given back later")
                 break
-            if limit is not None and stage == 1:
-                limit -= 0.1
-                if limit <= 0:
-                    self._signals = max(self._signals, 2)
-        self._leave()
+            wanted = self._next_stage(wanted, wait_s=0)
+        self._leave(empty=empty)
+
+    def _next_stage(self, stage: int, wait_s: float | None) -> int:
+        """The stage that the signals come to, after waiting for one for at most `wait_s`."""
+        if not select.select([self._signals], [], [], wait_s)[0]:
+            return stage
+        for word in os.read(self._signals, 64):
+            stage = max(2, stage + 1) if word == _QUIT[0] else stage + 1
+        return min(3, stage)
 
     def _enter(self, slots: Slots, stage: int) -> None:
         count = len(slots.held())
@@ -248,27 +276,27 @@ class Engine:
         else:
             log.warning("killing %d runs", count)
             slots.kill_runs()
-        try:
-            slots.heartbeat_now()
-        except DatabaseError:
-            connection.close()
+        slots.beat_soon()
 
-    def _leave(self) -> None:
-        """Say goodbye, and let Celery end; it is not waited for long."""
+    def _leave(self, *, empty: bool) -> None:
+        """Say goodbye, and let Celery end; it is not waited for long.
+
+        Unless all runs have ended (`empty`) the guardian stays on guard, and ends what is left.
+        """
         self._over.set()
         _exit_after(LEAVE_S)
         for companion in self._companions:
             companion.stop()
         self._builder.stop()
         self._upkeep.stop()
-        if self._slots is not None:
+        if self._slots is not None and empty:
             self._slots.stop()
             self._flusher.stop()
         try:
             self._unregister()
         except DatabaseError as error:
             log.warning("could not say goodbye, the database does not answer: %s", error)
-        if self._guardian is not None:
+        if self._guardian is not None and empty:
             self._guardian.close()
         celery_state.should_stop = 0
         _exit_after(EXIT_WAIT_S)
@@ -284,12 +312,14 @@ class Engine:
 
     def _wait_for(self, act: Callable[[], WorkerIdentity], what: str) -> WorkerIdentity | None:
         failing = False
-        while not self._over.is_set() and not self._signal_came.is_set():
+        while not self._over.is_set() and not self._stopping.is_set():
             try:
                 return act()
-            except DatabaseError as error:
+            except Exception as error:  # a worker that does not try again would serve nobody
                 if not failing:
-                    log.warning("%s waits for the database: %s", what, error)
+                    known = isinstance(error, DatabaseError)
+                    words = "%s waits for the database: %s"
+                    log.warning(words, what, error, exc_info=None if known else error)
                 failing = True
                 connection.close()
                 self._over.wait(1.0)

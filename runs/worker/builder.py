@@ -42,7 +42,8 @@ class Builder:
     def stop(self) -> None:
         """End a build under way (it is begun again later) and the thread."""
         self._over.set()
-        self._thread.join(10)
+        if self._thread.is_alive():
+            self._thread.join(10)
 
     def _loop(self) -> None:
         failing = False
@@ -55,9 +56,11 @@ class Builder:
                 while not self._over.is_set() and (build := self._next()) is not None:
                     self._build(build)
                 failing = False
-            except DatabaseError as error:
+            except Exception as error:  # a dead builder would hold every run that needs one
                 if not failing:
-                    log.warning("no environment is built, the database is away: %s", error)
+                    known = isinstance(error, DatabaseError)
+                    words = "no environment is built, the database is away: %s"
+                    log.warning(words, error, exc_info=None if known else error)
                 failing = True
                 connection.close()
         connection.close()
@@ -151,6 +154,9 @@ class Builder:
             error = str(failed)
         except OSError as failed:
             error = f"The environment could not be written: {failed.strerror or failed}."
+        except Exception as failed:
+            log.exception("environment %s: building it broke off", environment.key)
+            error = f"Runsite itself failed ({type(failed).__name__}). Its log says more."
         state = EnvironmentBuild.FAILED if error else EnvironmentBuild.READY
         self._close(build, state, writer, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,16 +15,16 @@ from django.utils import timezone
 from runs.domain.errors import RunsiteError
 from runs.domain.status import EndReason, Phase, Status
 from runs.execution.executor import execute
-from runs.execution.spec import Outcome, Stop
+from runs.execution.spec import Stop
 from runs.models import Attempt, Run
 from runs.queue.reaper import give_back
 from runs.worker import results
-from runs.worker.patience import patiently
+from runs.worker.patience import GaveUp, Stopped, patiently
 from runs.worker.places import Places
-from runs.worker.recorder import Flusher, Recorder
+from runs.worker.recorder import Flusher, LogTotals, Recorder
 from runs.worker.slots import Held
 from runs.worker.spool import Spool
-from runs.worker.staging import Staged, stage
+from runs.worker.staging import stage
 
 log = logging.getLogger(__name__)
 
@@ -40,75 +41,111 @@ class Conductor:
         """Stage, execute, record; whatever happens, the run ends or is given back."""
         run, attempt = held.claimed.run, held.claimed.attempt
         workspace = self.places.workspace(run.run_id, attempt.number)
-        spool = Spool(workspace / "log", limit_bytes=settings.RUNSITE_LOG_LIMIT)
+        try:
+            spool = Spool(workspace / "log", limit_bytes=settings.RUNSITE_LOG_LIMIT)
+        except OSError as error:
+            log.error("run %s: no workspace could be made: %s", run.run_id, error)
+            self._close(held, results.Record(no_workspace(error, attempt.worker_name), NO_LOG))
+            return
         recorder = Recorder(attempt, run.run_id, spool)
         try:
             self._conduct(held, recorder)
         except results.Superseded:
-            log.info("run %s: attempt %s no longer holds it", run.run_id, attempt.number)
+            log.warning("run %s: attempt %s no longer holds it", run.run_id, attempt.number)
+            self._keep_evidence(held, recorder)
+        except GaveUp:
+            self._give_up(held)
         except Exception as error:
-            # An error of ours must not leave the run `running`: it ends, and says so.
             log.exception("run %s: attempt %s broke off", run.run_id, attempt.number)
-            recorder.write(f"\nRunsite could not go on with this run: {error!r}\n".encode())
-            self._end_without_result(held, recorder, internal_error(error))
+            self._end_broken(held, recorder, error)
         finally:
-            self.flusher.remove(recorder)
+            self.flusher.remove(recorder, held.tick)
             spool.close()
             results.remove_workspace(workspace)
 
     def _conduct(self, held: Held, recorder: Recorder) -> None:
         run, attempt = held.claimed.run, held.claimed.attempt
-        try:
-            staged = stage(held.claimed, places=self.places, boot_id=self.boot_id, held=held)
-        except RunsiteError as error:
-            self._end_without_result(held, recorder, cannot_be_staged(error))
-            return
-        look_for_cancel(held)
-        if held.stop is not None:
-            self._end_without_result(held, recorder, stopped_before_start(held.stop))
-            return
-        recorder.restart_clock()
-        self.flusher.add(recorder)
-        outcome = execute(
-            staged.spec,
-            log=recorder,
-            should_stop=held.should_stop,
-            on_start=lambda pid, started: note_start(run, attempt, pid, started),
-            on_usage=recorder.usage,
-            tick=held.tick,
-        )
-        self.flusher.remove(recorder)
+        with ExitStack() as uses:
+            try:
+                staged = stage(
+                    held.claimed, places=self.places, boot_id=self.boot_id, held=held, uses=uses
+                )
+                look_for_cancel(held)
+                if held.stop is not None:
+                    raise Stopped
+            except Stopped:
+                self._end_without_result(held, recorder, stopped_before_start(held.stop))
+                return
+            except RunsiteError as error:
+                self._end_without_result(held, recorder, cannot_be_staged(error))
+                return
+            recorder.restart_clock()
+            self.flusher.add(recorder)
+            outcome = execute(
+                staged.spec,
+                log=recorder,
+                should_stop=held.should_stop,
+                on_start=lambda pid, started: note_start(run, attempt, pid, started),
+                on_usage=recorder.usage,
+                tick=held.tick,
+            )
+        self.flusher.remove(recorder, held.tick)
         if held.lost:
             raise results.Superseded
         note_phase(run, Phase.COLLECTING, attempt.token)
-        self._record(held, recorder, staged, outcome)
-
-    def _record(self, held: Held, recorder: Recorder, staged: Staged, outcome: Outcome) -> None:
-        """Store what came out, and end the run or give it back."""
-        run, attempt = held.claimed.run, held.claimed.attempt
-        record = results.store_results(held, recorder, staged, outcome)
-        if outcome.reason == "worker_stopped":
-            patiently(
-                lambda: results.close_stopped(run, attempt, record, give_back=give_back),
-                held=held,
-            )
-            return
-        patiently(lambda: results.end_run(run, attempt, record), held=held)
+        self._close(held, results.store_results(held, recorder, staged, outcome))
 
     def _end_without_result(self, held: Held, recorder: Recorder, verdict: results.Verdict) -> None:
         """End a run whose program never ran, or of which nothing can be recorded."""
-        run, attempt = held.claimed.run, held.claimed.attempt
         if held.lost:
-            return
-        self.flusher.remove(recorder)
-        record = results.Record(verdict=verdict, log=results.store_log(held, recorder))
-        if verdict.reason is EndReason.WORKER_STOPPED:
+            raise results.Superseded
+        self.flusher.remove(recorder, held.tick)
+        self._close(held, results.Record(verdict, results.store_log(held, recorder)))
+
+    def _close(self, held: Held, record: results.Record) -> None:
+        """End the run or give it back, as soon as the database answers."""
+        run, attempt = held.claimed.run, held.claimed.attempt
+        if record.verdict.reason is EndReason.WORKER_STOPPED:
             patiently(
                 lambda: results.close_stopped(run, attempt, record, give_back=give_back),
                 held=held,
             )
-            return
-        patiently(lambda: results.end_run(run, attempt, record), held=held)
+        else:
+            patiently(lambda: results.end_run(run, attempt, record), held=held)
+        results.remove_live_log(attempt, record.log)
+
+    def _end_broken(self, held: Held, recorder: Recorder, error: Exception) -> None:
+        """An error of ours must not leave the run `running`: it ends, and says so."""
+        verdict = internal_error(error)
+        recorder.write(f"\nRunsite could not go on with this run: {error!r}\n".encode())
+        try:
+            self._end_without_result(held, recorder, verdict)
+        except (results.Superseded, GaveUp):
+            self._give_up(held)
+        except Exception:
+            log.exception("run %s: its log could not be stored", recorder.run_id)
+            self._close(held, results.Record(verdict, NO_LOG))
+
+    def _give_up(self, held: Held) -> None:
+        """The worker is killed, or the run canceled, before its results are safe."""
+        run, attempt = held.claimed.run, held.claimed.attempt
+        try:
+            give_back(run, attempt, timezone.now(), EndReason.WORKER_STOPPED)
+        except DatabaseError as error:
+            # The next boot of this worker does it, or the reaper.
+            log.warning("run %s: could not be given back: %s", run.run_id, error)
+            connection.close()
+
+    def _keep_evidence(self, held: Held, recorder: Recorder) -> None:
+        self.flusher.remove(recorder, held.tick)
+        try:
+            results.keep_evidence(held, recorder)
+        except Exception as error:  # what rows hold of it stays readable
+            log.warning("run %s: the rest of its log is lost: %r", recorder.run_id, error)
+            connection.close()
+
+
+NO_LOG = results.StoredLog("", LogTotals(0, 0, None, 0))
 
 
 def look_for_cancel(held: Held) -> None:
@@ -132,11 +169,23 @@ def cannot_be_staged(error: RunsiteError) -> results.Verdict:
     return results.Verdict(Status.FAILED, reason, short, error.message)
 
 
-def stopped_before_start(stop: Stop) -> results.Verdict:
+def stopped_before_start(stop: Stop | None) -> results.Verdict:
     """The verdict on a run that was stopped while it was prepared."""
     if stop is Stop.CANCEL:
         return results.Verdict(Status.CANCELED, EndReason.CANCELED, "canceled", "")
     return results.Verdict(Status.FAILED, EndReason.WORKER_STOPPED, "worker stopped", "")
+
+
+def no_workspace(error: OSError, worker_name: str) -> results.Verdict:
+    """The verdict on a run for which not even a folder could be made."""
+    words = error.strerror or "disk error"
+    return results.Verdict(
+        Status.FAILED,
+        EndReason.NOT_STARTED,
+        f"not started: {words}"[:200],
+        f"The worker could not make a workspace for the run: {words}. Free space in the data"
+        f" directory of worker {worker_name}, or mend its disk, then launch the run again.",
+    )
 
 
 def internal_error(error: Exception) -> results.Verdict:

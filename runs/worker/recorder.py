@@ -14,9 +14,11 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.utils import timezone
@@ -38,6 +40,8 @@ INDEX_ENTRIES = 200_000
 """The index of an ended log has at most twice as many entries."""
 ENTRY = struct.Struct("<QQd")
 """An entry of the index: byte offset, number of the line that stands there, seconds since start."""
+USAGE_SAMPLES = 20_000
+"""So many samples of an attempt are kept, evenly over its time, and half as many at least."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,9 @@ class Recorder:
         self._rows_bytes = 0
         self._times: deque[tuple[int, int, float]] = deque()  # entries of those rows
         self.all_usage: list[Usage] = []
+        self.flushing = threading.Lock()
+        """Held by the flusher while it flushes this recorder."""
+        self.failing = False
         self.has_usage_rows = False
 
     def restart_clock(self) -> None:
@@ -132,22 +139,22 @@ class Recorder:
         for _ in samples:
             self._usage.popleft()
         self.all_usage.extend(samples)
+        if len(self.all_usage) > USAGE_SAMPLES:
+            self.all_usage = self.all_usage[::2]
 
     def _flush_row(self, now: datetime, at_s: float) -> None:
         first, data = self.spool.read(self.flushed, ROW_BYTES)
         if not data:
             return
         lines = data.count(b"\n")
-        with transaction.atomic():
-            LogChunk.objects.create(
-                attempt_id=self.attempt_pk,
-                first_byte=first,
-                size=len(data),
-                first_line=self.flushed_lines,
-                lines=lines,
-                at=now,
-                data=data,
-            )
+        self._write_chunk(
+            first_byte=first,
+            size=len(data),
+            first_line=self.flushed_lines,
+            lines=lines,
+            at=now,
+            data=data,
+        )
         self._note(first, len(data), lines, at_s)
         self._rows.append((first, len(data)))
         self._rows_bytes += len(data)
@@ -162,8 +169,7 @@ class Recorder:
         key = keys.log_part(self.run_id, self.number, first)
         object_store().put_bytes(key, data)
         lines = data.count(b"\n")
-        LogChunk.objects.create(
-            attempt_id=self.attempt_pk,
+        self._write_chunk(
             first_byte=first,
             size=len(data),
             first_line=self.flushed_lines,
@@ -174,6 +180,15 @@ class Recorder:
         )
         self._note(first, len(data), lines, at_s)
         self._drop_pruned()
+
+    def _write_chunk(self, **columns: Any) -> None:
+        """Add a row, or write it anew: an error may have come after the commit of the first try."""
+        LogChunk.objects.bulk_create(
+            [LogChunk(attempt_id=self.attempt_pk, **columns)],
+            update_conflicts=True,
+            unique_fields=["attempt", "first_byte"],
+            update_fields=["size", "first_line", "lines", "at", "data", "key", "times"],
+        )
 
     def _join_rows(self, now: datetime) -> None:
         """Join the older half of the rows into one object, so that rows stay few."""
@@ -189,6 +204,8 @@ class Recorder:
             attempt_id=self.attempt_pk, first_byte__gte=first, first_byte__lt=first + size
         ).order_by("first_byte")
         found = list(rows)
+        if sum(row.size for row in found) != size:
+            return  # somebody has tidied up: this attempt was lost
         data = b"".join(bytes(row.data or b"") for row in found)
         key = keys.log_part(self.run_id, self.number, first)
         object_store().put(key, io.BytesIO(data))
@@ -204,6 +221,7 @@ class Recorder:
                 key=key,
                 times=[[byte, line, round(at, 3)] for byte, line, at in times],
             )
+        self._drop_pruned()
 
     def _drop_pruned(self) -> None:
         """Remove parts whose bytes the spool no longer keeps, so that all agree on the gap."""
@@ -249,7 +267,6 @@ class Flusher:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = False
-        self._failing = False
         self._thread = threading.Thread(target=self._loop, name="flusher", daemon=True)
 
     def start(self) -> None:
@@ -268,42 +285,51 @@ class Flusher:
             self._recorders.add(recorder)
         self._wake.set()
 
-    def remove(self, recorder: Recorder) -> None:
+    def remove(self, recorder: Recorder, tick: Callable[[], None] = lambda: None) -> None:
         """Do not flush it any more; the caller flushes the rest. Returns when it is not in use."""
         with self._lock:
             self._recorders.discard(recorder)
+        while not recorder.flushing.acquire(timeout=1.0):
+            tick()
+        recorder.flushing.release()
 
     def _loop(self) -> None:
         while not self._stop:
             with self._lock:
-                busy = bool(self._recorders)
-            if not busy:
+                recorders = list(self._recorders)
+            if not recorders:
                 self._wake.wait(5)
                 self._wake.clear()
                 continue
-            self._flush_all()
+            failed = False
+            for recorder in recorders:
+                failed |= not self._flush(recorder)
             # A pause, not a busy wait: this is the pace of rows, whatever the program writes.
-            self._wake.wait(1.0 if self._failing else self._every_s)
+            self._wake.wait(1.0 if failed else self._every_s)
             self._wake.clear()
         _close_connection()
 
-    def _flush_all(self) -> None:
-        with self._lock:
-            # Holding the lock keeps `remove` waiting until a flush under way is done.
-            for recorder in list(self._recorders):
-                if not recorder.has_news:
-                    continue
-                try:
-                    now = timezone.now()
-                    for _ in range(8):
-                        if not recorder.flush(now):
-                            break
-                    self._failing = False
-                except (DatabaseError, StorageError, OSError) as error:
-                    if not self._failing:
-                        log.warning("run %s: its log waits on disk: %s", recorder.run_id, error)
-                    self._failing = True
-                    _close_connection()
+    def _flush(self, recorder: Recorder) -> bool:
+        """Flush what one recorder has; whether that went well. It is tried again anyway."""
+        with recorder.flushing:
+            with self._lock:
+                if recorder not in self._recorders:
+                    return True
+            try:
+                now = timezone.now()
+                for _ in range(8):
+                    if not recorder.has_news or not recorder.flush(now):
+                        break
+            except Exception as error:  # no log may stop those of other runs
+                if not recorder.failing:
+                    known = isinstance(error, DatabaseError | StorageError | OSError)
+                    words = "run %s: its log waits on disk: %s"
+                    log.warning(words, recorder.run_id, error, exc_info=None if known else error)
+                recorder.failing = True
+                _close_connection()
+                return False
+            recorder.failing = False
+            return True
 
 
 def _close_connection() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from runs.domain.ids import new_id
@@ -35,9 +35,9 @@ from runs.models import (
     RunMetric,
     UsageSample,
 )
-from runs.storage import keys, object_store
+from runs.storage import StorageError, Stored, keys, object_store
 from runs.visuals.assets import AssetSpec, read_assets
-from runs.worker.patience import patiently
+from runs.worker.patience import allow_bytes, patiently
 from runs.worker.recorder import LogTotals, Recorder, packed_index
 from runs.worker.slots import Held
 from runs.worker.staging import Staged
@@ -116,6 +116,7 @@ def store_log(held: Held, recorder: Recorder) -> StoredLog:
     key = keys.log(run_id, number)
 
     def store() -> None:
+        allow_bytes(held, totals.written - totals.cut_bytes)
         with _Pieces(recorder, held) as stream:
             object_store().put(key, stream)  # type: ignore[arg-type]  # only read() is used
         object_store().put_bytes(keys.log_index(run_id, number), packed_index(recorder, totals))
@@ -200,7 +201,6 @@ def end_run(run: Run, attempt: Attempt, record: Record) -> None:
         Asset.objects.bulk_create(record.assets)
         RunMetric.objects.bulk_create(record.metrics)
         _close_attempt(attempt, record, verdict, now)
-    remove_live_log(attempt, record.log)
 
 
 def close_stopped(
@@ -212,14 +212,41 @@ def close_stopped(
         if give_back(run, attempt, now, EndReason.WORKER_STOPPED) is None:
             raise Superseded
         _close_attempt(attempt, record, record.verdict, now)
-    remove_live_log(attempt, record.log)
+
+
+def keep_evidence(held: Held, recorder: Recorder) -> None:
+    """Keep the log of an attempt that was taken from this worker; nothing else of it counts."""
+    run, attempt = held.claimed.run, held.claimed.attempt
+    stored = store_log(held, recorder)
+    if not stored.key:
+        return
+
+    def note() -> bool:
+        # Not that of an attempt which this worker ended itself, an answer having got lost.
+        left = Attempt.objects.filter(pk=attempt.pk, ended_at__isnull=False)
+        return bool(left.exclude(log_key=stored.key).update(**_log_columns(stored)))
+
+    if patiently(note, held=held):
+        object_store().delete(keys.found_log(run.run_id, attempt.number))
+        object_store().delete(keys.found_log_index(run.run_id, attempt.number))
+    elif not Attempt.objects.filter(pk=attempt.pk).exists():
+        object_store().delete_prefix(keys.attempt_prefix(run.run_id, attempt.number))
+    remove_live_log(attempt, stored)
 
 
 def remove_live_log(attempt: Attempt, stored: StoredLog) -> None:
-    """Remove the rows and parts of a log that is kept as one object now."""
-    if stored.key:
+    """Remove the rows and parts of a log that is kept as one object now.
+
+    Should that fail, the scheduler does it later: the run has ended, and nothing waits for it.
+    """
+    if not stored.key:
+        return
+    try:
         LogChunk.objects.filter(attempt=attempt).delete()
         object_store().delete_prefix(keys.log_parts_prefix(attempt.run.run_id, attempt.number))
+    except (DatabaseError, StorageError, OSError) as error:
+        log.warning("run %s: its live log is removed later: %s", attempt.run.run_id, error)
+        connection.close()
 
 
 def remove_workspace(folder: Path) -> None:
@@ -261,18 +288,13 @@ def _run_columns(run: Run, attempt: Attempt, record: Record, verdict: Verdict) -
 
 
 def _close_attempt(attempt: Attempt, record: Record, verdict: Verdict, now: datetime) -> None:
-    totals = record.log.totals
     columns: dict[str, Any] = {
         "ended_at": now,
         "outcome": verdict.reason,
         "error": verdict.error,
         "detail": verdict.detail,
-        "log_bytes": totals.written,
-        "log_lines": totals.lines,
-        "log_cut_at": totals.cut_at,
-        "log_cut_bytes": totals.cut_bytes,
-        "log_key": record.log.key,
         "usage_key": record.usage_key,
+        **_log_columns(record.log),
     }
     if outcome := record.outcome:
         columns |= {
@@ -294,8 +316,23 @@ def _close_attempt(attempt: Attempt, record: Record, verdict: Verdict, now: date
             for one in outcome.ended
         )
     Attempt.objects.filter(pk=attempt.pk).update(**columns)
+    if outcome and outcome.reason != "not_started":
+        # When the database was away as the program started, this is the first it hears of it.
+        unknown = Attempt.objects.filter(pk=attempt.pk, started_at__isnull=True)
+        unknown.update(started_at=outcome.started_at)
     if record.has_usage_rows:
         UsageSample.objects.filter(attempt=attempt).delete()
+
+
+def _log_columns(stored: StoredLog) -> dict[str, Any]:
+    totals = stored.totals
+    return {
+        "log_bytes": totals.written,
+        "log_lines": totals.lines,
+        "log_cut_at": totals.cut_at,
+        "log_cut_bytes": totals.cut_bytes,
+        "log_key": stored.key,
+    }
 
 
 def _store_files(held: Held, record: Record, collected: Collected, outcome: Outcome) -> None:
@@ -303,7 +340,18 @@ def _store_files(held: Held, record: Record, collected: Collected, outcome: Outc
     run, number = held.claimed.run, held.claimed.attempt.number
 
     def put(role: str, index: int, key: str, name: str, path: Path) -> None:
-        stored = patiently(lambda: object_store().put_file(key, path), held=held)
+        def store() -> Stored:
+            # Of a program's file only the size is known that it had when it was looked at.
+            allow_bytes(held, path.lstat().st_size)
+            return object_store().put_file(key, path)
+
+        try:
+            stored = patiently(store, held=held)
+        except OSError as error:
+            record.warnings.append(
+                f"`{name}` could not be kept: {error.strerror or 'it is not a regular file'}."
+            )
+            return
         record.files.append(
             RunFile(run=run, role=role, number=index, path=name, size_bytes=stored.size, key=key)
         )
@@ -399,7 +447,6 @@ class _Pieces:
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes; all of them when it is negative."""
-        self._held.tick()
         if size < 0:
             return self._rest + b"".join(self._pieces)
         while len(self._rest) < size and (piece := next(self._pieces, b"")):

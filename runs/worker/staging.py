@@ -39,6 +39,14 @@ class CannotStage(RunsiteError):
         self.short = short
 
 
+class _CopyFailed(Exception):
+    """Carries an `OSError` through `copytree`, which would go on with all other files."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 @dataclass(frozen=True)
 class Staged:
     """A run that is ready to be executed, and where its output will be."""
@@ -190,13 +198,15 @@ def _interpreter(facts: _Facts, places: Places, held: Held, uses: ExitStack) -> 
                 uses.enter_context(using.pop_all())  # nobody removes it while the program runs
                 return built.interpreter
         patiently(lambda: _ask_for_build(facts.executable, places), held=held)
-        wait_for(lambda: patiently(lambda: _is_built(facts, places), held=held), held=held)
+        wait_for(
+            lambda: patiently(lambda: _is_built(facts, places), held=held), held=held, pause_s=0.5
+        )
 
 
 def _ask_for_build(executable: Executable, places: Places) -> None:
     """Have the environment built unless that failed before."""
     build, _ = EnvironmentBuild.objects.get_or_create(
-        environment_id=executable.environment_id, host=places.host
+        environment=executable.environment, host=places.host
     )
     if build.state == EnvironmentBuild.FAILED:
         raise CannotStage(
@@ -212,7 +222,7 @@ def _ask_for_build(executable: Executable, places: Places) -> None:
 
 def _is_built(facts: _Facts, places: Places) -> bool:
     builds = EnvironmentBuild.objects.filter(
-        environment_id=facts.executable.environment_id, host=places.host
+        environment=facts.executable.environment, host=places.host
     )
     return not builds.filter(
         state__in=(EnvironmentBuild.WAITING, EnvironmentBuild.BUILDING)
@@ -227,14 +237,20 @@ def _copy_executable(executable: Executable, cwd: Path, places: Places, held: He
         return wait_for(look, held=held)
 
     def copy(source: str, target: str) -> str:
-        allow_bytes(held, os.stat(source, follow_symlinks=False).st_size)  # noqa: PTH116
-        return shutil.copy2(source, target)
+        try:
+            allow_bytes(held, os.stat(source, follow_symlinks=False).st_size)  # noqa: PTH116
+            return shutil.copy2(source, target)
+        except OSError as error:
+            raise _CopyFailed(error) from error
 
     while True:
         with in_use(unpacked, exclusive=False, wait=wait):
             if (unpacked / COMPLETE).exists():
                 touch(unpacked)
-                shutil.copytree(unpacked / "files", cwd, copy_function=copy)
+                try:
+                    shutil.copytree(unpacked / "files", cwd, copy_function=copy)
+                except _CopyFailed as failed:
+                    raise failed.error from None
                 break
         with in_use(unpacked, exclusive=True, wait=wait):
             if not (unpacked / COMPLETE).exists():
@@ -258,7 +274,7 @@ def _unpack(executable: Executable, unpacked: Path, held: Held) -> None:
             "not started: archive missing",
         ),
     )
-    allow_bytes(held, 10 * executable.archive_bytes + executable.unpacked_bytes)
+    allow_bytes(held, executable.archive_bytes + executable.unpacked_bytes)
     try:
         archive.unpack(
             packed,

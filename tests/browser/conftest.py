@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,7 +23,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium. Playwright keeps an event loop while it runs, which Django refuses: a module each."""
+    """Chromium, for a module each: Django refuses the event loop that Playwright keeps."""
     from tests.browser.visitors import launch_chromium
 
     with sync_api.sync_playwright() as playwright:
@@ -41,14 +38,20 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def signed_in(console: Console) -> dict[str, Any]:
-    """The cookies of the administrator, as a browser keeps them."""
+def person(console: Console) -> Person:
+    """The administrator, signed in by a link that was made on the server."""
     from tests.browser.visitors import one_time_link
 
-    person = Person(console.base)
-    page = person.post(person.get(one_time_link(console)).url)
+    found = Person(console.base)
+    page = found.post(found.get(one_time_link(console)).url)
     assert page.status == 200, page.words
     assert "sign-in" not in page.url, page.words
+    return found
+
+
+@pytest.fixture(scope="session")
+def signed_in(person: Person) -> dict[str, Any]:
+    """The cookies of the administrator, as a browser keeps them."""
     return {
         "cookies": [
             {"name": one.name, "value": one.value, "domain": "127.0.0.1", "path": one.path}
@@ -59,7 +62,9 @@ def signed_in(console: Console) -> dict[str, Any]:
 
 
 @pytest.fixture
-def visit(browser: Any, console: Console, signed_in: dict[str, Any]) -> Iterator[Callable[..., Any]]:
+def visit(
+    browser: Any, console: Console, signed_in: dict[str, Any]
+) -> Iterator[Callable[..., Any]]:
     """Start visits of the administrator: `visit()`, `visit(java_script_enabled=False)`."""
     from tests.browser.visitors import Visitor
 

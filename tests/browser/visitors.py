@@ -61,9 +61,9 @@ class Visitor:
 
     def _look_at_request(self, request: sync_api.Request) -> None:
         address = urlsplit(request.url)
-        if f"{address.scheme}://{address.netloc}" != self.console.base:
-            if address.scheme not in OWN_SCHEMES:
-                self._note(f"asked another host: {request.url}")
+        own = f"{address.scheme}://{address.netloc}" == self.console.base
+        if not own and address.scheme not in OWN_SCHEMES:
+            self._note(f"asked another host: {request.url}")
 
     def _look_at_message(self, message: sync_api.ConsoleMessage) -> None:
         # Violations of the content policy are reported as errors, those of frames too.

@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 FINAL = {"succeeded", "failed", "canceled"}
 
-START_LIMIT_S = 150.0
+START_LIMIT_S = 300.0
+"""For a first start, which may install everything."""
 RUN_LIMIT_S = 120.0
 """For things that take a second on an idle machine."""
 BUILD_LIMIT_S = 400.0
@@ -279,12 +280,17 @@ class Console:
         *,
         demo: bool = False,
         applications: Mapping[str, Path] | None = None,
+        clone: Path | None = None,
         **variables: str,
     ) -> None:
-        """Start it. Without `demo` it is prepared with no application but `applications`."""
+        """Prepare it. Without `demo` it has no application but `applications`.
+
+        With `clone` it is that checkout's `script/server` with its own data directory.
+        """
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.data_dir = folder / "data"
+        self.clone = clone
+        self.data_dir = (clone or folder) / "data"
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.environment = small_environment(
@@ -308,8 +314,12 @@ class Console:
         output = self._output.open("wb")
         with output:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "manage.py"), "serve"],
-                env=self.environment,
+                [sys.executable, str(ROOT / "manage.py"), "serve"]
+                if self.clone is None
+                else [str(self.clone / "script" / "server")],
+                env=self.environment
+                if self.clone is None
+                else {n: v for n, v in self.environment.items() if n != "RUNSITE_DATA_DIR"},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -111,7 +111,12 @@ def test_trap_2_rules_of_options_are_enforced_in_the_form(console, make, person)
 
 
 def test_trap_2_the_format_of_arguments_is_applied(console, make):
-    rest = '  options:\n    format: ["--{{name}}={{value}}"]\n    items:\n      - {name: a, option_type: string}\n'
+    rest = """\
+  options:
+    format: ["--{{name}}={{value}}"]
+    items:
+      - {name: a, option_type: string}
+"""
     found = make(manifest(rest=rest), {"main.py": ECHO}, options={"a": "1 2"})
     assert result(console, found)["argv"] == ["--a=1 2"]
 

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST
 
 from runs.domain.errors import Conflict
 from runs.models import Account
+from runs.storage import ObjectMissing, StorageError
 from runs.web import urls as web_urls
 from runs.web.access import client_address, member, public, safe_next, signed_in
 from tests.factories import make_account, make_member, make_user
@@ -41,6 +42,16 @@ def broken(request, run_id=""):
 @public
 def in_conflict(request):
     raise Conflict("Queue `default` is paused already. Resume it first.")
+
+
+@public
+def gone(request):
+    raise ObjectMissing("runs/r1/log")
+
+
+@public
+def store_broken(request):
+    raise StorageError("disk /srv/data is broken")
 
 
 @public
@@ -75,6 +86,8 @@ urlpatterns = [
     path("t/broken/<str:run_id>/", broken),
     path("t/conflict/", in_conflict),
     path("t/missing/", missing),
+    path("t/gone/", gone),
+    path("t/store/", store_broken),
     path("t/post/", only_post),
     path("t/figure/", with_figure),
     path("t/frame/", frame),
@@ -215,6 +228,20 @@ def test_a_domain_error_is_json_for_scripts(client: Client, db: None):
     assert response.json() == {"error": "Queue `default` is paused already. Resume it first."}
 
 
+def test_a_file_that_is_gone_is_said_without_its_key(client: Client, db: None):
+    response = client.get("/t/gone/")
+    assert response.status_code == 404
+    assert "not in the store any more" in response.content.decode()
+    assert "runs/r1" not in response.content.decode()
+
+
+def test_a_store_that_fails_is_said_without_its_place(client: Client, db: None):
+    response = client.get("/t/store/")
+    assert response.status_code == 503
+    assert "The store of files cannot be used now" in response.content.decode()
+    assert "/srv/data" not in response.content.decode()
+
+
 def test_unknown_addresses_and_missing_things_look_alike(dev: Browser):
     unknown, missing = dev.get("/no/such/page/"), dev.get("/t/missing/")
     assert unknown.status_code == missing.status_code == 404
@@ -318,3 +345,9 @@ def test_no_one_switches_to_an_account_of_others(dev: Browser):
     response = dev.post("/account/", {"account": "secret-one"})
     assert response.status_code == 404
     assert dev.get("/t/members/").content.startswith(b"demo")
+
+
+def test_a_browser_that_asks_for_an_icon_is_led_to_it(client: Client, db: None):
+    answer = client.get("/favicon.ico")
+    assert answer.status_code == 302
+    assert answer["Location"].endswith("favicon.svg")

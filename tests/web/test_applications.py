@@ -506,3 +506,40 @@ def test_an_input_above_the_limit_is_413(dev: Browser, app: Application, setting
     response = dev.post("/applications/model/inputs/", {"input_id": "b", "upload": big})
     assert response.status_code == 413
     assert not ManagedInput.objects.exists()
+
+
+# --- Plots and hidden options of the overview -------------------------------------------------
+
+
+def test_the_overview_plots_the_newest_runs(viewer: Browser, app: Application):
+    for number in range(3):
+        run = make_run(
+            app, status=Status.SUCCEEDED, value=100.5 + number, execution_s=2.5, input_bytes=77
+        )
+    make_run(app, status=Status.RUNNING)
+    page = text_of(viewer.get("/applications/model/"))
+    assert page.count("data-plotly-src") == 2
+    assert "[102.5,101.5,100.5]" in page or "[100.5,101.5,102.5]" in page
+    assert f'"/runs/{run.run_id}/"' in page
+    assert "Duration against input size" in page
+
+
+def test_one_run_makes_no_plot(viewer: Browser, app: Application):
+    make_run(app, status=Status.SUCCEEDED, value=1.5, execution_s=2.5)
+    assert "data-plotly-src" not in text_of(viewer.get("/applications/model/"))
+
+
+def test_the_overview_does_not_name_options_hidden_from_the_role(
+    viewer: Browser, dev: Browser, app: Application, tmp_path: Path
+):
+    hidden = MANIFEST.replace("type: select}", "type: select, hidden_from: [viewer]}")
+    source = tmp_path / "hidden.zip"
+    source.write_bytes(zip_bytes(app_files(hidden)))
+    with build_from_archive(source=source) as build:
+        create_with_build(
+            account=app.account, build=build, actor=ROOT, application_id="hidden", name="Hidden"
+        )
+    assert "<code>metric</code>" in text_of(dev.get("/applications/hidden/"))
+    page = text_of(viewer.get("/applications/hidden/"))
+    assert "<code>metric</code>" not in page
+    assert "<code>duration</code>" in page

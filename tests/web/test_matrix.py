@@ -1,4 +1,4 @@
-"""Every address × every role: one table says what each page answers to whom."""
+"""Every address for every role: one table says what each page answers to whom."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from runs.domain.roles import ROLES, may
-from runs.models import Run, User
+from runs.models import Account, Run, User
 from tests.factories import make_account, make_member, make_user, make_worker
 from tests.web.world import World, make_world, text_of
 
@@ -146,9 +146,7 @@ PAGES: dict[str, Page] = {
     "worker-resume": Page(post="manage workers", body={"worker": "=north"}),
     # accounts
     "sign-in": Page(get=PUBLIC, post=PUBLIC, done=422),
-    "sign-in-link": Page(
-        get=PUBLIC, post=PUBLIC, names={"secret": "=wrong"}, shown=404, done=404
-    ),
+    "sign-in-link": Page(get=PUBLIC, post=PUBLIC, names={"secret": "=wrong"}, shown=404, done=404),
     "sign-out": Page(post=PUBLIC),
     "account-switch": Page(post=SIGNED_IN, body={"account": "slug"}, owned=True),
     "password": Page(get=SIGNED_IN, post=SIGNED_IN, done=422),
@@ -205,7 +203,7 @@ class Person:
         return self._client
 
 
-def people(world: World) -> list[Person]:
+def people(world: World, elsewhere: Account | None = None) -> list[Person]:
     """Everybody of `ANYBODY`."""
     users: dict[str, User | None] = {"anonymous": None}
     for role in ROLES:
@@ -215,7 +213,7 @@ def people(world: World) -> list[Person]:
         else:
             users[role] = make_member(world.account, role, email)
     users["outsider"] = make_member(
-        make_account("elsewhere"), "admin", "outsider@elsewhere.example"
+        elsewhere or make_account("elsewhere"), "admin", "outsider@roles.example"
     )
     found = []
     for who, user in users.items():

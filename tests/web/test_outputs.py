@@ -219,3 +219,52 @@ def test_names_of_files_mislead_nobody():
     assert safe_name("a\r\nb") == "a__b"
     assert safe_name("..") == safe_name("") == "download"
     assert len(safe_name("x" * 5000)) == 150
+
+
+# --- What programs write ----------------------------------------------------------------------
+
+
+def test_a_result_with_nan_has_its_cleaned_copy_listed(viewer: Browser, run: Run):
+    add_file(run, b'{"gap": NaN}')
+    add_file(run, b'{"gap": null}', role=RunFile.CLEANED, path="result.json")
+    answer = viewer.get(f"/runs/{run.run_id}/output/")
+    assert answer.status_code == 200
+    assert f"/runs/{run.run_id}/files/cleaned/0/" in answer.content.decode()
+
+
+def test_halves_of_characters_do_not_break_the_page(viewer: Browser, run: Run):
+    add_file(run, b'{"k\\ud800": "\\udfff", "rows": [{"c\\ud801": "\\ud802"}]}')
+    answer = viewer.get(f"/runs/{run.run_id}/output/")
+    assert answer.status_code == 200
+    page = answer.content.decode()
+    assert all(f"\\ud{end}" in page for end in ("800", "fff", "801", "802"))
+
+
+def test_thousands_of_files_do_not_push_the_documents_out(viewer: Browser, run: Run):
+    add_file(run, b'{"a": 1}')
+    add_file(run, b"{}", role=RunFile.STATISTICS, path="statistics.json")
+    rows = (
+        RunFile(
+            run=run, role=RunFile.SOLUTION, number=n, path=f"{n}.txt", size_bytes=1, key=f"k{n}"
+        )
+        for n in range(10_000)
+    )
+    RunFile.objects.bulk_create(rows)
+    page = viewer.get(f"/runs/{run.run_id}/output/").content.decode()
+    assert f"/runs/{run.run_id}/files/stdout/0/" in page
+    assert f"/runs/{run.run_id}/files/statistics/0/" in page
+    assert page.count(f"/runs/{run.run_id}/files/solution/") == 300
+    assert "The first 300 are listed" in page
+
+
+def test_lists_of_objects_are_tables(viewer: Browser, run: Run):
+    routes = [{"vehicle": n, "stops": [1, 2], "note": EVIL, "ok": True} for n in range(250)]
+    add_file(run, json.dumps({"solution": {"routes": routes, "plain": [1, 2]}}).encode())
+    page = viewer.get(f"/runs/{run.run_id}/output/").content.decode()
+    table = page[page.index("solution.routes") :]
+    assert '<th scope="col">vehicle</th>' in table
+    assert '<td class="number">199</td><td>[2]</td>' in table
+    assert '<td class="number">200</td>' not in table
+    assert "50 more rows are in the download" in table
+    assert "<script>alert" not in page
+    assert "solution.plain" not in page

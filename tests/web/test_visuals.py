@@ -7,7 +7,7 @@ import json
 import pytest
 
 from runs.domain.status import Status
-from runs.models import Asset, Run
+from runs.models import Asset, Run, RunFile
 from runs.storage import object_store
 from tests.factories import make_application, make_run
 from tests.web.conftest import Browser
@@ -146,3 +146,32 @@ def test_the_first_visual_stands_on_the_summary(viewer: Browser, run: Run):
     page = viewer.get(f"/runs/{run.run_id}/").content.decode()
     assert f'src="/runs/{run.run_id}/assets/0/figure/"' in page
     assert "figures-1" in page
+
+
+# --- Series of the statistics -----------------------------------------------------------------
+
+
+def test_reported_series_are_drawn_as_lines(viewer: Browser, run: Run):
+    points = [{"x": 0, "y": 5.5}, {"x": 1, "y": 3.25}]
+    curve = {"name": "</script><b>gap", "data_points": points}
+    document = json.dumps({"series_data": {"value": curve, "custom": [curve]}}).encode()
+    object_store().put_bytes("series", document)
+    RunFile.objects.create(
+        run=run, role="statistics", path="statistics.json", size_bytes=len(document), key="series"
+    )
+    answer = viewer.get(f"/runs/{run.run_id}/visuals/")
+    page = answer.content.decode()
+    assert "data-plot" in page
+    assert "[5.5,3.25]" in page
+    assert "</script><b>gap" not in page
+    assert "No visuals" not in page
+    assert "'unsafe-inline'" in answer["Content-Security-Policy"]  # of styles
+
+
+def test_broken_statistics_draw_nothing(viewer: Browser, run: Run):
+    RunFile.objects.create(
+        run=run, role="statistics", path="statistics.json", size_bytes=5, key="gone"
+    )
+    answer = viewer.get(f"/runs/{run.run_id}/visuals/")
+    assert answer.status_code == 200
+    assert "No visuals" in answer.content.decode()
