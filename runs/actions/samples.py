@@ -10,7 +10,6 @@ from itertools import chain
 from typing import BinaryIO, cast
 
 from runs.actions.inputs import (
-    CHECKED_BYTES,
     SAMPLE_FOLDER,
     STDIN_SAMPLES,
     NewFile,
@@ -28,6 +27,8 @@ from runs.storage import StorageError, object_store
 
 HEAD_BYTES = 4096
 LISTED_FILES = 200
+SAMPLE_BYTES = 64 * 1024 * 1024
+"""A sample for stdin beyond this is not offered."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _find_text(stream: BinaryIO) -> tuple[str, bytes] | None:
     for folder in (f"{SAMPLE_FOLDER}/", ""):
         for name in STDIN_SAMPLES:
             if f"{folder}{name}" in there:
-                data = archive.read_member(stream, f"{folder}{name}", CHECKED_BYTES)
+                data = archive.read_member(stream, f"{folder}{name}", SAMPLE_BYTES)
                 return None if data is None else (name, data)
     return None
 

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from django.db import transaction
 
-from runs.actions.logs import ENTRY
+from runs.actions.log_sources import ENTRY
 from runs.models import Attempt, LogChunk
 from runs.storage import keys, object_store
 

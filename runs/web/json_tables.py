@@ -32,7 +32,7 @@ class JsonTable:
 
     path: str
     size: int
-    head: tuple[str, ...]
+    head: tuple[Cell, ...]
     rows: tuple[tuple[Cell, ...], ...]
     more_columns: int = 0
 
@@ -66,10 +66,11 @@ def _table(path: str, items: list[dict[str, object]]) -> JsonTable:
     shown = items[:MOST_ROWS]
     columns = list(dict.fromkeys(name for item in shown for name in item))
     kept = columns[:MOST_COLUMNS]
+    numeric = {name for name in kept if all(isinstance(item.get(name), Literal) for item in shown)}
     return JsonTable(
         path=_text(path[:LONGEST_PATH]) or "the document",
         size=len(items),
-        head=tuple(_text(name) for name in kept),
+        head=tuple(Cell(_text(name), name in numeric) for name in kept),
         rows=tuple(
             tuple(_cell(item[name]) if name in item else Cell("") for name in kept)
             for item in shown

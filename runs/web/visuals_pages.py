@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +18,7 @@ from django.views.decorators.http import require_GET
 
 from runs.actions.outputs import FIGURE_LIMIT_BYTES, read_figures
 from runs.actions.series import read_series
-from runs.domain.errors import NotFound
+from runs.domain.errors import Conflict, NotFound
 from runs.models import Asset, Run
 from runs.visuals.charts import Series, series_figure
 from runs.visuals.pages import PLOTLY_SCRIPT, SANDBOX, figure_page, json_block, page_policy
@@ -27,7 +30,10 @@ TALLEST = 8
 """A frame grows with its figures up to this many; more are scrolled inside it."""
 MOST_POLICIES = 2000
 MOST_CURVES = 20
+LARGE_FIGURE_BYTES = 4 * 1024 * 1024
+PATIENCE_S = 30.0
 
+_large_figure = threading.Lock()
 _policies: dict[str, str] = {}  # by tag: the hashes in a policy are known once a page was drawn
 
 
@@ -57,14 +63,14 @@ def run_figure(request: AccountRequest, run_id: str, number: int) -> HttpRespons
     if tag in request.headers.get("If-None-Match", "") and tag in _policies:
         response = HttpResponse(status=304)
         return _framed(response, tag, _policies[tag])
-    tab = read_figures(asset=asset)
-    page = figure_page(
-        asset.schema,
-        list(tab.figures),
-        static_url=static,
-        title=asset.label or asset.name,
-        tile_url=tile_url,
-    )
+    with _drawn_alone(asset):
+        page = figure_page(
+            asset.schema,
+            list(read_figures(asset=asset).figures),
+            static_url=static,
+            title=asset.label or asset.name,
+            tile_url=tile_url,
+        )
     response = HttpResponse(page.html)
     policy = page_policy(
         origin, page.script_hashes, static_path=settings.STATIC_URL, tile_url=tile_url
@@ -73,6 +79,26 @@ def run_figure(request: AccountRequest, run_id: str, number: int) -> HttpRespons
         _policies.clear()
     _policies[tag] = policy
     return _framed(response, tag, policy)
+
+
+@contextmanager
+def _drawn_alone(asset: Asset) -> Iterator[None]:
+    """Keep large figures from being read at once: each takes many times its size in memory.
+
+    Raises `Conflict` when others take too long.
+    """
+    if asset.size_bytes <= LARGE_FIGURE_BYTES:
+        yield
+        return
+    if not _large_figure.acquire(timeout=PATIENCE_S):
+        raise Conflict(
+            f"`{asset.name}` is large, and other large figures are being drawn."
+            " Reload it in a moment, or download the asset."
+        )
+    try:
+        yield
+    finally:
+        _large_figure.release()
 
 
 def _framed(response: HttpResponse, tag: str, policy: str) -> HttpResponse:
@@ -119,8 +145,9 @@ def _series_context(run: Run) -> dict[str, Any]:
     if not curves:
         return {"series_figure": None}
     shown = [Series(curve.name, curve.points) for curve in curves[:MOST_CURVES]]
+    figure = series_figure(shown, y_title=shown[0].name if len(shown) == 1 else "")
     return {
-        "series_figure": mark_safe(json_block(series_figure(shown)) or "null"),
+        "series_figure": mark_safe(json_block(figure) or "null"),
         "more_curves": len(curves) - len(shown),
         "plotly_script": PLOTLY_SCRIPT,
     }

@@ -236,3 +236,12 @@ def test_a_build_without_sample_or_without_archive_has_none():
     )
     assert look_at_sample(build) is None
     assert sample_input(account=build.application.account, executable=build) is None
+
+
+def test_what_is_parsed_stays_small(monkeypatch: pytest.MonkeyPatch):
+    parsed: list[int] = []
+    monkeypatch.setattr(inputs, "check_json_input", lambda text: parsed.append(len(text)))
+    account = make_account()
+    store_text_input(account=account, content_format="json", data=b'{"a": "%s"}' % (b"x" * 2**20))
+    store_text_input(account=account, content_format="json", data=b'{"a": "%s"}' % (b"x" * 2**24))
+    assert len(parsed) == 1

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from runs.actions import logs
+from runs.actions.log_sources import ENTRY
 from runs.actions.logs import (
-    ENTRY,
     LogPiece,
     find_in_log,
     log_end,

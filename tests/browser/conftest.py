@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from tests.journeys.consoles import Console, Person, serving
 
 sync_api = pytest.importorskip("playwright.sync_api")
+
+VISITORS = pytest.StashKey[list[Any]]()
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +63,21 @@ def signed_in(person: Person) -> dict[str, Any]:
     }
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the pages say to the report of a failed test."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for visitor in item.stash.get(VISITORS, []):
+            report.sections.append(("Page", visitor.describe()))
+    return report
+
+
 @pytest.fixture
 def visit(
-    browser: Any, console: Console, signed_in: dict[str, Any]
+    request: pytest.FixtureRequest, browser: Any, console: Console, signed_in: dict[str, Any]
 ) -> Iterator[Callable[..., Any]]:
     """Start visits of the administrator: `visit()`, `visit(java_script_enabled=False)`."""
     from tests.browser.visitors import Visitor
@@ -73,6 +87,7 @@ def visit(
         def start(**context: Any) -> Any:
             context.setdefault("storage_state", signed_in)
             visitor = Visitor(browser, console, **context)
+            request.node.stash.setdefault(VISITORS, []).append(visitor)
             stack.callback(visitor.close)
             return visitor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -85,6 +86,15 @@ class Visitor:
         assert answer is not None
         assert answer.ok, f"{path} answered {answer.status}"
         return self.page
+
+    def describe(self) -> str:
+        """Where the visitor is and what the page says, for messages of failed tests."""
+        found = []
+        for page in self.context.pages:
+            with contextlib.suppress(sync_api.Error):
+                words = page.locator("main").inner_text(timeout=2000)
+                found.append(f"{page.url}\n{words[:3000]}")
+        return "\n".join(found)
 
     def close(self) -> None:
         """Leave; nothing may have gone wrong."""

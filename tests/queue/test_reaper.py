@@ -258,9 +258,10 @@ def test_an_open_attempt_that_holds_nothing_is_closed() -> None:
 
 def test_a_build_whose_builder_is_gone_waits_again() -> None:
     alive = make_worker()
-    building = {"state": EnvironmentBuild.BUILDING, "boot_id": alive.boot_id}
-    kept = make_build(worker_name=alive.name, **building)
-    lost = make_build(worker_name="gone", **building)
+    building = EnvironmentBuild.BUILDING
+    # The name of its row may differ, where another machine has a worker of that name.
+    kept = make_build(worker_name="named otherwise", boot_id=alive.boot_id, state=building)
+    lost = make_build(worker_name=alive.name, boot_id="a former boot", state=building)
     Reaper(lease_s=20, clock=Clock()).look(timezone.now())
     kept.refresh_from_db()
     lost.refresh_from_db()
@@ -282,3 +283,26 @@ def test_queued_runs_that_were_to_be_canceled_are_canceled() -> None:
     wanted.refresh_from_db()
     other.refresh_from_db()
     assert (wanted.status, other.status) == (Status.CANCELED, Status.QUEUED)
+
+
+def test_a_run_that_cannot_be_taken_back_does_not_hold_up_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (bad, _), (good, _) = _running(), _running()
+    real = reaper_module.give_back
+
+    def give_back(run: Run, *args: object, **words: object) -> object:
+        if run.pk == bad.pk:
+            raise IntegrityError("never thought of")
+        return real(run, *args, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reaper_module, "give_back", give_back)
+    clock = Clock()
+    reaper = Reaper(lease_s=20, clock=clock)
+    for _ in range(6):
+        reaper.look(timezone.now())
+        clock.at += 5
+    bad.refresh_from_db()
+    good.refresh_from_db()
+    assert (bad.status, good.status) == (Status.RUNNING, Status.QUEUED)
+    assert bad.run_id in caplog.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,11 +13,20 @@ import pytest
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from runs.models import SignInLink, Upload
+from runs.actions.inputs import store_text_input
+from runs.models import InputData, SignInLink, Upload
 from runs.queue import dispatch
 from runs.storage import object_store
 from runs.supervision import duties
-from tests.factories import make_account, make_application, make_queue, make_run, make_user
+from tests.factories import (
+    make_account,
+    make_application,
+    make_input,
+    make_managed_input,
+    make_queue,
+    make_run,
+    make_user,
+)
 from tests.factories import make_worker as _make_worker
 
 pytestmark = pytest.mark.django_db
@@ -96,3 +107,44 @@ def test_every_duty_bears_to_be_done_twice(nudged: list[str]) -> None:
         for _ in range(2):
             duty.act(timezone.now())
     assert nudged == []
+
+
+def test_inputs_that_nothing_uses_go_after_a_day(settings: Any, data_dir: Path) -> None:
+    settings.RUNSITE_DATA_DIR = data_dir
+    now = timezone.now()
+    account = make_account()
+    kept, old = {}, now - timedelta(hours=25)
+    for name in ("unused", "of a run", "managed", "young"):
+        age = now if name == "young" else old
+        kept[name] = make_input(account, created_at=age)
+        object_store().put_bytes(f"inputs/{kept[name].input_key}/00000000", b"{}")
+    make_run(make_application(account), input_data=kept["of a run"])
+    make_managed_input(make_application(account), input_data=kept["managed"])
+    gone = kept.pop("unused")
+    assert duties.prune_inputs(now) == 1
+    assert {one.pk for one in kept.values()} == set(InputData.objects.values_list("pk", flat=True))
+    assert not list(object_store().list(f"inputs/{gone.input_key}/"))
+    assert len(list(object_store().list("inputs/"))) == 3
+    assert duties.prune_inputs(now) == 0
+
+
+def test_an_input_that_is_stored_again_counts_as_new(settings: Any, data_dir: Path) -> None:
+    settings.RUNSITE_DATA_DIR = data_dir
+    account = make_account()
+    words: dict[str, Any] = {"account": account, "content_format": "json", "data": b"{}"}
+    first = store_text_input(**words)
+    InputData.objects.update(created_at=timezone.now() - timedelta(days=2))
+    assert store_text_input(**words) == first
+    assert duties.prune_inputs(timezone.now()) == 0
+
+
+def test_what_a_killed_writer_left_in_the_store_goes(settings: Any, data_dir: Path) -> None:
+    settings.RUNSITE_DATA_DIR = data_dir
+    object_store().put_bytes("runs/a/1/log", b"kept")
+    for name, age_s in (("old", 2 * duties.SWEEP_AFTER_S), ("young", 0)):
+        left = data_dir / "store" / "tmp" / name
+        left.write_bytes(b"half")
+        at = time.time() - age_s
+        os.utime(left, (at, at))
+    assert duties.sweep_store(timezone.now()) == 1
+    assert [path.name for path in (data_dir / "store" / "tmp").iterdir()] == ["young"]

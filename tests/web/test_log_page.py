@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from runs.actions.logs import ENTRY, LogPiece
+from runs.actions.log_sources import ENTRY
+from runs.actions.logs import LogPiece
 from runs.domain.status import Status
 from runs.models import Attempt, LogChunk, Run
 from runs.storage import keys, object_store

@@ -262,7 +262,7 @@ def test_lists_of_objects_are_tables(viewer: Browser, run: Run):
     add_file(run, json.dumps({"solution": {"routes": routes, "plain": [1, 2]}}).encode())
     page = viewer.get(f"/runs/{run.run_id}/output/").content.decode()
     table = page[page.index("solution.routes") :]
-    assert '<th scope="col">vehicle</th>' in table
+    assert '<th scope="col" class="number">vehicle</th><th scope="col">stops</th>' in table
     assert '<td class="number">199</td><td>[2]</td>' in table
     assert '<td class="number">200</td>' not in table
     assert "50 more rows are in the download" in table

@@ -9,6 +9,7 @@ import pytest
 from runs.domain.status import Status
 from runs.models import Asset, Run, RunFile
 from runs.storage import object_store
+from runs.web import visuals_pages
 from tests.factories import make_application, make_run
 from tests.web.conftest import Browser
 
@@ -155,9 +156,13 @@ def test_reported_series_are_drawn_as_lines(viewer: Browser, run: Run):
     points = [{"x": 0, "y": 5.5}, {"x": 1, "y": 3.25}]
     curve = {"name": "</script><b>gap", "data_points": points}
     document = json.dumps({"series_data": {"value": curve, "custom": [curve]}}).encode()
-    object_store().put_bytes("series", document)
+    object_store().put_bytes("runs/series", document)
     RunFile.objects.create(
-        run=run, role="statistics", path="statistics.json", size_bytes=len(document), key="series"
+        run=run,
+        role="statistics",
+        path="statistics.json",
+        size_bytes=len(document),
+        key="runs/series",
     )
     answer = viewer.get(f"/runs/{run.run_id}/visuals/")
     page = answer.content.decode()
@@ -175,3 +180,16 @@ def test_broken_statistics_draw_nothing(viewer: Browser, run: Run):
     answer = viewer.get(f"/runs/{run.run_id}/visuals/")
     assert answer.status_code == 200
     assert "No visuals" in answer.content.decode()
+
+
+def test_large_figures_are_drawn_one_at_a_time(viewer: Browser, run: Run, monkeypatch):
+    asset = add_asset(run, FIGURE, "plotly")
+    address = f"/runs/{run.run_id}/assets/{asset.number}/figure/"
+    monkeypatch.setattr(visuals_pages, "PATIENCE_S", 0.01)
+    with visuals_pages._large_figure:
+        assert viewer.get(address).status_code == 200  # a small one waits for nobody
+        monkeypatch.setattr(visuals_pages, "LARGE_FIGURE_BYTES", 10)
+        refused = viewer.get(address)
+    assert refused.status_code == 409
+    assert "other large figures are being drawn" in refused.content.decode()
+    assert viewer.get(address).status_code == 200

@@ -20,7 +20,7 @@ from runs.storage.local import LocalStore
 from runs.worker import conduct, patience, results, staging
 from tests.worker.worlds import Bench, make_app
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 ECHO = 'echo "a line of the log" >&2; cat'
 
 

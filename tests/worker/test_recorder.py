@@ -131,3 +131,55 @@ def test_the_flusher_flushes_by_itself(recorder):
     flusher.remove(recorder)
     flusher.stop()
     assert _stored(recorder) == b"hello\n"
+
+
+def test_a_row_whose_commit_was_not_heard_of_is_written_again(recorder):
+    recorder.write(b"one\n")
+    recorder.flush(timezone.now())
+    recorder.flushed, recorder.flushed_lines = 0, 0  # as after an error that came too late
+    recorder.write(b"two\n")
+    recorder.flush(timezone.now())
+    assert _stored(recorder) == b"one\ntwo\n"
+    assert LogChunk.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_fault_with_one_log_does_not_stop_the_others(recorder, tmp_path, caplog):
+    attempt = make_attempt()
+    other = Recorder(attempt, attempt.run.run_id, Spool(tmp_path / "other", limit_bytes=10**7))
+
+    def broken(now):
+        raise ValueError("never thought of")
+
+    other.flush = broken
+    flusher = Flusher()
+    flusher.start()
+    try:
+        flusher.add(other)
+        other.write(b"x")
+        until(lambda: other.failing)
+        flusher.add(recorder)
+        recorder.write(b"hello\n")
+        until(lambda: LogChunk.objects.filter(attempt_id=recorder.attempt_pk).exists())
+        assert caplog.text.count("waits on disk") == 1
+    finally:
+        flusher.remove(recorder)
+        flusher.remove(other)
+        flusher.stop()
+
+
+def test_of_a_steady_log_beyond_the_limit_the_store_keeps_what_the_spool_keeps(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "ROW_BYTES", 100)
+    monkeypatch.setattr(module, "ROWS_BYTES", 500)
+    monkeypatch.setattr(module, "PART_BYTES", 700)
+    attempt = make_attempt()
+    spool = Spool(tmp_path / "log", limit_bytes=4000, segment_bytes=500)
+    recorder = Recorder(attempt, attempt.run.run_id, spool)
+    for number in range(1000):
+        recorder.write(b"line %04d of a program that talks and talks\n" % number)
+        _flush_all(recorder)
+    kept = sum(LogChunk.objects.exclude(key="").values_list("size", flat=True))
+    assert kept < 8000
+    assert spool.missing > 20_000

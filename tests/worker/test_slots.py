@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from django.utils import timezone
@@ -12,9 +13,10 @@ from runs.actions.runs import cancel_run
 from runs.domain.status import Status
 from runs.execution.spec import Stop
 from runs.models import Attempt, Run, Worker
-from runs.queue.claim import WorkerIdentity
+from runs.queue.claim import WorkerIdentity, claim_next
 from runs.queue.reaper import give_back
-from runs.worker.slots import Held, Slots, Stage
+from runs.worker import slots as module
+from runs.worker.slots import STUCK_S, Held, Slots, Stage
 from tests.factories import get_queue, make_account, make_application, make_run, make_worker
 from tests.processes import until
 
@@ -163,3 +165,71 @@ def test_a_full_disk_stops_claiming_and_is_said(slots, conductor, application, s
     settings.RUNSITE_FREE_SPACE = 0
     slots.wake()
     until(lambda: conductor.begun)
+
+
+def test_a_claim_under_way_counts_when_the_worker_wants_to_leave(
+    conductor, application, monkeypatch
+):
+    """A run claimed in the moment of a stop would else be left to nobody."""
+    begun, go = threading.Event(), threading.Event()
+
+    def slow_claim(*args, **words):
+        begun.set()
+        assert go.wait(60)
+        return claim_next(*args, **words)
+
+    monkeypatch.setattr(module, "claim_next", slow_claim)
+    worker = make_worker(name="w2", slots=1)
+    identity = WorkerIdentity(worker.pk, worker.name, worker.boot_id, worker.host)
+    slots = Slots(identity, slots=1, conduct=conductor)
+    make_run(application)
+    slots.start()
+    try:
+        assert begun.wait(60)
+        slots.end_runs()
+        assert not slots.wait_until_empty(0.2)
+        go.set()
+        assert slots.wait_until_empty(60)
+        assert [held.stop for held in conductor.begun] == [Stop.WORKER_STOP]
+    finally:
+        go.set()
+        slots.stop()
+
+
+@pytest.mark.parametrize("name", ["claim_next", "renew"])
+def test_a_fault_of_ours_does_not_end_a_loop(conductor, application, monkeypatch, caplog, name):
+    real, calls = getattr(module, name), []
+
+    def broken_once(*args, **words):
+        calls.append(None)
+        if len(calls) == 1:
+            raise ValueError("never thought of")
+        return real(*args, **words)
+
+    monkeypatch.setattr(module, name, broken_once)
+    worker = make_worker(name="w2", slots=1)
+    identity = WorkerIdentity(worker.pk, worker.name, worker.boot_id, worker.host)
+    slots = Slots(identity, slots=1, conduct=conductor)
+    make_run(application)
+    slots.start()
+    try:
+        until(lambda: calls)
+        slots.beat_soon()
+        until(lambda: len(calls) > 1 and conductor.begun)
+        assert "never thought of" in caplog.text
+    finally:
+        conductor.go.set()
+        slots.wait_until_empty(60)
+        slots.stop()
+
+
+def test_a_step_that_shows_no_life_may_take_the_time_it_was_given(slots, conductor, application):
+    make_run(application)
+    held = until(lambda: conductor.begun)[0]
+    conductor.go.set()
+    slots.wait_until_empty(60)
+    held.ticked = time.monotonic() - 2 * STUCK_S
+    held.allow(600)
+    assert time.monotonic() - held.ticked < STUCK_S
+    held.tick()
+    assert held.ticked <= time.monotonic()
