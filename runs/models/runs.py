@@ -148,9 +148,7 @@ class Run(models.Model):
                 name="run_token_while_running",
             ),
             models.CheckConstraint(
-                condition=Q(
-                    status=Status.QUEUED, end_reason__in=sorted(END_REASONS[Status.QUEUED])
-                )
+                condition=Q(status=Status.QUEUED, end_reason__in=sorted(END_REASONS[Status.QUEUED]))
                 | Q(status=Status.RUNNING, end_reason__in=sorted(END_REASONS[Status.RUNNING]))
                 | Q(status=Status.SUCCEEDED, end_reason__in=sorted(END_REASONS[Status.SUCCEEDED]))
                 | Q(status=Status.FAILED, end_reason__in=sorted(END_REASONS[Status.FAILED]))

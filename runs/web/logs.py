@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 from runs.actions.results import LogPiece, find_in_log, log_end, read_before, read_log
 from runs.models import Attempt, Run
 from runs.web.access import AccountRequest, member
-from runs.web.live_hub import line_style
+from runs.web.live_lines import line_style
 from runs.web.log_lines import render_lines
 from runs.web.run_pages import attempt_of, find_run, run_page
 

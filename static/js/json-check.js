@@ -140,11 +140,13 @@
       }
     };
 
-    area.addEventListener("input", () => {
-      clearTimeout(timer);
-      timer = setTimeout(check, 250);
-    });
-    area.addEventListener("blur", check);
+    // Not at once when the field is left: what is said may move the button that is being pressed.
+    for (const event of ["input", "blur"]) {
+      area.addEventListener(event, () => {
+        clearTimeout(timer);
+        timer = setTimeout(check, 250);
+      });
+    }
     check();
   });
 })();

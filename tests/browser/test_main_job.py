@@ -85,7 +85,7 @@ def test_a_folder_becomes_an_application_with_its_paths(
     visit: Callable[..., Visitor], console: Console, tmp_path: Path
 ) -> None:
     files = TINY | {
-        "app.yaml": TINY["app.yaml"].replace("[main.py]", "[main.py, parts]"),
+        "app.yaml": TINY["app.yaml"].replace("[main.py]", "[main.py, parts/**]"),
         "main.py": "print(open('parts/words.txt').read())",
         "parts/words.txt": '{"solution": "from the folder"}',
     }
@@ -197,8 +197,12 @@ def _compare_sizes(
     assert found["input_bytes"] == sample
     sent = {}
     for part in ("input", "output", "log"):
-        answer = visitor.context.request.get(f"/runs/{run_id}/{part}/download/")
-        assert answer.ok
+        visitor.open(f"/runs/{run_id}/{part}/")
+        link = page.locator(".panel-header a, .log-toolbar a").and_(
+            page.locator("[href*=download], [href*='/files/']")
+        )
+        answer = visitor.context.request.get(link.first.get_attribute("href") or "")
+        assert answer.ok, answer.url
         sent[part] = answer.body()
     assert len(sent["input"]) == sample
     assert len(sent["output"]) == found["output_bytes"]

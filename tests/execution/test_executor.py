@@ -17,6 +17,7 @@ import pytest
 
 from runs.execution.environment import option_arguments
 from runs.execution.process import processes_with_mark
+from runs.execution.pump import Pump
 from runs.execution.spec import Outcome, RunSpec, Stop, Usage
 from tests.execution.programs import (
     PREFIX,
@@ -672,3 +673,17 @@ def test_the_start_is_told_before_anything_else(tmp_path: Path) -> None:
 def test_waiting_for_a_condition_has_a_limit() -> None:
     with pytest.raises(AssertionError, match="not within"):
         until(lambda: False, limit_s=0.1)
+
+
+def test_a_program_whose_output_cannot_be_read_is_not_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more_threads(self: Pump) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Pump, "start", no_more_threads)
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
+    with pytest.raises(RuntimeError, match="new thread"):
+        run(stress(tmp_path, {"sleep": 3600}))
+    assert processes_with_mark(PREFIX) == []
+    assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - names only

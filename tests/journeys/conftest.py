@@ -1,15 +1,12 @@
-"""Consoles for journey tests: one that most share, and own ones for tests that stop or kill."""
+"""The console that most journey tests share, and the person who uses it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from tests.journeys.consoles import EXAMPLES, Console, Person, serving
+from tests.journeys.consoles import Console, Person, serving
 
 # Variables of the server, named like options of the sample apps: none may reach a run.
 HOSTILE = {
@@ -41,16 +38,3 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 def person(console: Console) -> Person:
     """The administrator, signed in by the printed link."""
     return console.sign_in()
-
-
-@pytest.fixture
-def own_console(tmp_path: Path) -> Iterator[Callable[..., Console]]:
-    """Start consoles that this test may stop and kill; they have the stress app only."""
-    with ExitStack() as stack:
-
-        def start(**words: Any) -> Console:
-            number = len(list(tmp_path.glob("console-*")))
-            words.setdefault("applications", {"stress": EXAMPLES / "stress"})
-            return stack.enter_context(serving(tmp_path / f"console-{number}", **words))
-
-        yield start

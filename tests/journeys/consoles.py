@@ -256,6 +256,12 @@ class Person:
         assert found is not None, f"{page.url}: {page.words}"
         return found[1]
 
+    def cancel(self, run_id: str) -> None:
+        """Press *Cancel* on the page of a run."""
+        assert self.get(f"/runs/{run_id}/").status == 200
+        page = self.post(f"/runs/{run_id}/cancel/")
+        assert page.status == 200, page.words
+
     def _token(self) -> str:
         for cookie in self._cookies:
             if cookie.name.endswith("csrf"):

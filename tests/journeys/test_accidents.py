@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.journeys.consoles import Console, assert_nothing_left, carriers
+from tests.journeys.consoles import Console, assert_nothing_left, carriers, serving
 from tests.journeys.tally import executions, make_tally
 from tests.processes import is_running, until
 
@@ -24,13 +25,21 @@ def marks(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A console for the tests of this file alone, with the tally app."""
+    folder = tmp_path_factory.mktemp("accidents")
+    applications = {"tally": make_tally(folder / "tally")}
+    with serving(folder / "console", applications=applications, RUNSITE_GRACE_S="2") as found:
+        yield found
+
+
 @pytest.fixture
-def console(own_console, tmp_path: Path) -> Console:
-    """A console of this test alone, with the tally app."""
-    found: Console = own_console(
-        applications={"tally": make_tally(tmp_path / "tally")}, RUNSITE_GRACE_S="2"
-    )
-    return found
+def console(started: Console) -> Console:
+    """That console, started again if a failed test has left it stopped."""
+    if started.process is None:
+        started.start()
+    return started
 
 
 def hold(console: Console, marks: Path) -> str:
@@ -104,8 +113,7 @@ def test_a_run_canceled_while_its_worker_is_gone_stays_canceled(console, marks):
 
 
 def test_a_run_canceled_between_claim_and_start_is_never_started(console, marks):
-    first = console.make("tally", options={"marks": str(marks)})
-    assert first["status"] == "succeeded"
+    assert console.make("tally", options={"marks": str(marks)})["status"] == "succeeded"
     [lock] = console.data_dir.glob("worker/*/executables/.*.lock")
     with lock.open("ab") as handle:
         # While somebody makes or removes the executable, staging waits.
@@ -120,3 +128,20 @@ def test_a_run_canceled_between_claim_and_start_is_never_started(console, marks)
     assert [attempt["pid"] for attempt in found["attempts"]] == [None]
     assert executions(marks, run_id) == 0
     assert_nothing_left(console, found)
+
+
+def test_a_queued_run_is_canceled_at_once(console, marks):
+    person = console.sign_in()
+    person.get("/queue/")
+    person.post("/queue/pause/", {"queue": "default"})
+    try:
+        run_id = person.launch("tally", {"marks": str(marks)}, source="none")
+        person.cancel(run_id)
+        found = console.look(run_id)
+        assert (found["status"], found["end_reason"]) == ("canceled", "canceled")
+        assert found["error"] == "canceled by admin@localhost"
+    finally:
+        person.post("/queue/resume/", {"queue": "default"})
+    assert console.make("tally", options={"marks": str(marks)})["status"] == "succeeded"
+    assert console.look(run_id)["attempts"] == []
+    assert executions(marks, run_id) == 0

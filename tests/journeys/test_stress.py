@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.journeys.consoles import Console, Person, assert_nothing_left, carriers
+from tests.journeys.consoles import assert_nothing_left, carriers
 
 pytestmark = pytest.mark.process
 
@@ -296,13 +296,6 @@ def test_a_grandchild_out_of_reach_of_a_group_signal_is_ended(console):
 # --- Cancel and time limit --------------------------------------------------------------------
 
 
-def cancel_from_page(person: Person, run_id: str) -> None:
-    """Press *Cancel* on the page of a run."""
-    person.get(f"/runs/{run_id}/")
-    page = person.post(f"/runs/{run_id}/cancel/")
-    assert page.status == 200, page.words
-
-
 CANCELED = Ending(
     status="canceled", reason="canceled", error="canceled by admin@localhost", kind="none", log=()
 )
@@ -324,7 +317,7 @@ def check_canceled(found: dict[str, Any], *, exit_code: int | None, signal: int 
 def test_a_run_that_never_ends_is_canceled(console, person):
     run_id = person.launch("stress", {"sleep": 86400})
     console.wait_until_executing(run_id)
-    cancel_from_page(person, run_id)
+    person.cancel(run_id)
     found = console.wait_for(run_id)
     check_canceled(found, exit_code=143, signal=None)
     assert "got signal 15" in found["log"]
@@ -349,7 +342,7 @@ def test_two_that_resist_are_killed_after_the_grace_period(console, person):
         console.wait_until_executing(run_id)
     assert len(carriers(f"RUN_ID={hidden}")) == 2
     for run_id in (hidden, plain):
-        cancel_from_page(person, run_id)
+        person.cancel(run_id)
     for run_id in (hidden, plain):
         found = console.wait_for(run_id)
         assert not carriers(f"RUN_ID={run_id}")
@@ -372,7 +365,7 @@ def test_two_that_resist_are_killed_after_the_grace_period(console, person):
 def test_a_program_may_use_the_grace_period(console, person):
     run_id = person.launch("stress", {"sleep": 600, "term_delay": 1.5})
     console.wait_until_executing(run_id)
-    cancel_from_page(person, run_id)
+    person.cancel(run_id)
     found = console.wait_for(run_id)
     check_canceled(found, exit_code=143, signal=None)
     assert found["log"].endswith("got signal 15\nleaving after the delay\n")
@@ -385,19 +378,3 @@ def test_a_time_limit_ends_a_run(console, person):
     failed("timed_out", "time limit of 1 s", exit_code=143, log=("got signal 15",)).check(found)
     assert "raise the limit" in found["detail"]
     assert_nothing_left(console, found)
-
-
-def test_a_queued_run_is_canceled_at_once(own_console):
-    console: Console = own_console()
-    person = console.sign_in()
-    person.get("/queue/")
-    person.post("/queue/pause/", {"queue": "default"})
-    run_id = person.launch("stress")
-    cancel_from_page(person, run_id)
-    found = console.look(run_id)
-    assert (found["status"], found["end_reason"]) == ("canceled", "canceled")
-    assert found["error"] == "canceled by admin@localhost"
-    assert found["attempts"] == []
-    person.post("/queue/resume/", {"queue": "default"})
-    assert console.make(options=QUICK)["status"] == "succeeded"
-    assert console.look(run_id)["attempts"] == []

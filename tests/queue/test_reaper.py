@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.utils import timezone
 
 from runs.domain.status import EndReason, Phase, Status
 from runs.models import Attempt, EnvironmentBuild, Run, Worker
+from runs.queue import reaper as reaper_module
 from runs.queue.lease import WorkerIdentity, renew
 from runs.queue.reaper import Reaper, cancel_waiting, give_back, release_former_boots
 from tests.factories import make_attempt, make_build, make_run, make_worker
@@ -288,7 +289,7 @@ def test_queued_runs_that_were_to_be_canceled_are_canceled() -> None:
 def test_a_run_that_cannot_be_taken_back_does_not_hold_up_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (bad, _), (good, _) = _running(), _running()
+    bad, good = (make_attempt(make_run(status=Status.RUNNING)).run for _ in range(2))
     real = reaper_module.give_back
 
     def give_back(run: Run, *args: object, **words: object) -> object:

@@ -13,8 +13,9 @@ from runs.domain.errors import RunsiteError
 from runs.domain.status import EndReason, Status
 from runs.models import Attempt, LogChunk, Membership, Run, UsageSample
 from runs.storage import keys, object_store
-from runs.web import live, live_hub
-from runs.web.live import Cursor, EventStream, Follower, parse_cursor
+from runs.web import live, live_follow, live_hub, live_lines
+from runs.web.live import EventStream, parse_cursor
+from runs.web.live_follow import Cursor, Follower
 from runs.web.live_hub import Hub
 from runs.web.run_pages import Viewer
 from tests.factories import make_application, make_attempt, make_run
@@ -76,22 +77,22 @@ def follow(hub: Hub, attempt: Attempt, cursor: str = "1.0.", tab: str = "log") -
     )
 
 
-def look(hub: Hub, follower: Follower) -> list[live.Event]:
+def look(hub: Hub, follower: Follower) -> list[live_follow.Event]:
     hub.tick()
     return list(follower.collect())
 
 
-def lines(events: list[live.Event]) -> list[str]:
+def lines(events: list[live_follow.Event]) -> list[str]:
     html = "".join(event.data["html"] for event in events if event.name == "log")
     return re.findall(r'<span class="log-text">(.*?)</span></div>', html)
 
 
-def numbers(events: list[live.Event]) -> list[int]:
+def numbers(events: list[live_follow.Event]) -> list[int]:
     html = "".join(event.data["html"] for event in events if event.name == "log")
     return [int(number) for number in re.findall(r'id="L(\d+)"', html)]
 
 
-def names(events: list[live.Event]) -> list[str]:
+def names(events: list[live_follow.Event]) -> list[str]:
     return [event.data.get("id", event.name) for event in events]
 
 
@@ -152,7 +153,7 @@ def test_a_page_goes_on_from_any_byte(hub: Hub, attempt: Attempt, position: int)
 
 
 def test_every_cursor_of_an_event_is_a_place_to_go_on(hub: Hub, attempt: Attempt, monkeypatch):
-    monkeypatch.setattr(live_hub, "SEGMENT_LINES", 7)
+    monkeypatch.setattr(live_lines, "SEGMENT_LINES", 7)
     write(attempt, DATA)
     follower = follow(hub, attempt)
     events = look(hub, follower)
@@ -165,10 +166,10 @@ def test_every_cursor_of_an_event_is_a_place_to_go_on(hub: Hub, attempt: Attempt
 
 
 def test_who_is_far_behind_jumps_to_the_end(hub: Hub, attempt: Attempt, monkeypatch):
-    monkeypatch.setattr(live_hub, "BEHIND_BYTES", 2000)
+    monkeypatch.setattr(live_lines, "BEHIND_BYTES", 2000)
     monkeypatch.setattr(live_hub, "STEP_BYTES", 1000)
-    monkeypatch.setattr(live_hub.next_lines, "__kwdefaults__", {"limit": 1000})
-    monkeypatch.setattr(live_hub, "TAIL_BYTES", 500)
+    monkeypatch.setattr(live_lines.next_lines, "__kwdefaults__", {"limit": 1000})
+    monkeypatch.setattr(live_lines, "TAIL_BYTES", 500)
     follower = follow(hub, attempt)
     look(hub, follower)
     write(attempt, b"".join(b"line %d\n" % n for n in range(1, 1001)), at_once=500)

@@ -82,9 +82,7 @@ def grow(world: World, number: int) -> None:
         lost = make_run(application, status=Status.FAILED, attempt_number=1, **shared)
         worker = make_worker(state=Worker.LOST)
         WorkerBoot.objects.create(worker=worker, boot_id=worker.boot_id)
-        make_attempt(
-            lost, worker=worker, ended_at=timezone.now(), outcome=EndReason.WORKER_LOST
-        )
+        make_attempt(lost, worker=worker, ended_at=timezone.now(), outcome=EndReason.WORKER_LOST)
         make_build(world.executable.environment, host=new_id())
         user = make_member(account, "viewer")
         ApiKey.objects.create(
@@ -123,9 +121,7 @@ def grow_run(run: Run) -> None:
     )
     attempt: Attempt = run.attempts.order_by("number")[0]
     EndedProcess.objects.create(attempt=attempt, pid=number, command="c", how="h", signal="KILL")
-    UsageSample.objects.create(
-        attempt=attempt, at_s=number, cpu_s=1, memory_bytes=1, processes=1
-    )
+    UsageSample.objects.create(attempt=attempt, at_s=number, cpu_s=1, memory_bytes=1, processes=1)
     make_attempt(
         run,
         number=number + 100,

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import errno
+import json
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import DataError, OperationalError
+from django.db import DataError, OperationalError, connection
 from django.utils import timezone
 
 from runs.actions.logs import read_log
 from runs.domain.status import EndReason, Status
+from runs.execution import dependencies
 from runs.execution.spec import Stop
-from runs.models import Attempt, InputFile, LogChunk, RunFile
+from runs.models import (
+    Attempt,
+    Environment,
+    EnvironmentBuild,
+    Executable,
+    InputFile,
+    LogChunk,
+    RunFile,
+)
 from runs.queue.reaper import give_back
 from runs.storage import object_store
 from runs.storage.local import LocalStore
 from runs.worker import conduct, patience, results, staging
+from runs.worker.slots import Held
+from tests.factories import make_build, make_environment
+from tests.processes import until
 from tests.worker.worlds import Bench, make_app
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -267,7 +282,6 @@ def test_a_run_that_is_canceled_while_it_waits_to_be_staged_does_not_wait_on(
     bench: Bench, app: Any
 ) -> None:
     import fcntl
-    import threading
 
     run = bench.submit(app)
     held = bench.claim()
@@ -299,3 +313,62 @@ def test_a_killed_worker_gives_back_what_it_cannot_store(
     run.refresh_from_db()
     assert run.status == Status.QUEUED
     assert Attempt.objects.get().outcome == EndReason.WORKER_STOPPED
+
+
+def _needing(app: Any, bench: Bench, state: str) -> Environment:
+    environment = make_environment()
+    make_build(environment, host=bench.places.host, state=state)
+    Executable.objects.filter(pk=app.executable.pk).update(environment=environment)
+    return environment
+
+
+def _build(folder: Path) -> None:
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    (folder / ".complete").write_text(json.dumps({"python_version": "3", "packages": []}))
+
+
+def test_an_environment_that_is_gone_from_the_disk_is_waited_for(bench: Bench, app: Any) -> None:
+    environment = _needing(app, bench, EnvironmentBuild.READY)
+    run = bench.submit(app)
+    held = bench.claim()
+    thread = threading.Thread(target=_conduct, args=(bench, held))
+    thread.start()
+    waiting = EnvironmentBuild.objects.filter(state=EnvironmentBuild.WAITING)
+    until(waiting.exists)
+    _build(bench.places.environments / environment.key)
+    waiting.update(state=EnvironmentBuild.READY)
+    thread.join(60)
+    run.refresh_from_db()
+    assert run.status == Status.SUCCEEDED, run.detail
+
+
+def test_an_environment_that_could_not_be_built_ends_the_run(bench: Bench, app: Any) -> None:
+    _needing(app, bench, EnvironmentBuild.FAILED)
+    run = bench.make(app)
+    assert (run.status, run.end_reason) == (Status.FAILED, EndReason.ENVIRONMENT_NOT_BUILT)
+
+
+def test_nobody_removes_the_environment_of_a_program_that_runs(
+    bench: Bench, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = _needing(app, bench, EnvironmentBuild.READY)
+    folder = bench.places.environments / environment.key
+    _build(folder)
+    execute, removed = conduct.execute, []
+
+    def look_meanwhile(*args: Any, **words: Any) -> Any:
+        removed.append(dependencies.remove_environment(folder))
+        return execute(*args, **words)
+
+    monkeypatch.setattr(conduct, "execute", look_meanwhile)
+    assert bench.make(app).status == Status.SUCCEEDED
+    assert removed == [False]
+    assert dependencies.remove_environment(folder)
+
+
+def _conduct(bench: Bench, held: Held) -> None:
+    try:
+        bench.conductor(held)
+    finally:
+        connection.close()
