@@ -137,12 +137,7 @@ def _watch_it(page: sync_api.Page) -> None:
     progress = page.locator(".log-text", has_text="progress")
     expect(progress.nth(1)).to_be_visible(timeout=WAIT_MS)
     seen = progress.count()
-    page.wait_for_function(
-        "seen => [...document.querySelectorAll('.log-text')]"
-        ".filter(line => line.textContent.includes('progress')).length > seen",
-        arg=seen,
-        timeout=WAIT_MS,
-    )
+    expect(progress.nth(seen)).to_be_visible(timeout=WAIT_MS)
 
 
 def _look_at_figure(page: sync_api.Page) -> str:

@@ -67,7 +67,7 @@ def test_pasted_json_is_launched_and_its_result_is_shown(plain: Visitor, console
     expect(page.locator(".stat-value").first).to_be_visible()
     tabs = page.locator(".tabs")
     tabs.get_by_role("link", name="Log").click()
-    expect(page.locator(".log-line").first).to_contain_text("stress")
+    expect(page.locator(".log-line").first).to_contain_text("pid=")
     tabs.get_by_role("link", name="Input").click()
     expect(page.locator("main")).to_contain_text("a page without script")
     tabs.get_by_role("link", name="Output").click()
