@@ -277,7 +277,7 @@ def delete_run(*, run: Run, actor: Actor) -> None:
     with transaction.atomic():
         run.delete()
         record_change(account=account, actor=actor, verb="deleted", noun="run", target=run_id)
-    object_store().delete_prefix(keys.run_prefix(run_id))
+        transaction.on_commit(lambda: object_store().delete_prefix(keys.run_prefix(run_id)))
 
 
 def _check_input(input_data: InputData | None, content_format: str) -> None:

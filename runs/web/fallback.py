@@ -24,9 +24,3 @@ def unknown_address(request: HttpRequest, rest: str) -> HttpResponse:
             query = request.META.get("QUERY_STRING", "")
             return redirect(f"{request.path}/" + (f"?{query}" if query else ""))
     raise Http404
-
-
-@public
-def page_to_come(request: HttpRequest) -> HttpResponse:
-    """A page that is not written yet; a test fails as long as an address leads here."""
-    raise Http404("This page is not there yet.")

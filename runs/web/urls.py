@@ -152,8 +152,6 @@ urlpatterns = [
     path("settings/members/role/", accounts.member_role, name="member-role"),
     path("settings/members/remove/", accounts.member_remove, name="member-remove"),
     path("settings/members/link/", accounts.member_link, name="member-link"),
-    # names that the menu needs, until their sections above have them
-    path("applications/", fallback.page_to_come, name="applications"),
     # everything else: the last line
     re_path(r"^(?P<rest>.*)$", fallback.unknown_address, name="unknown-address"),
 ]

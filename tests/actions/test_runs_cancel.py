@@ -105,13 +105,17 @@ def test_a_cancel_and_a_claim_at_once_leave_one_of_two_states():
 
 
 @pytest.mark.django_db
-def test_a_deleted_run_takes_its_objects_along_and_leaves_a_trace():
+def test_a_deleted_run_takes_its_objects_along_and_leaves_a_trace(
+    django_capture_on_commit_callbacks,
+):
     run = make_run(status=Status.SUCCEEDED)
     key = keys.stdout(run.run_id, 1)
     object_store().put_bytes(key, b"{}")
     kept = keys.stdout(make_run(status=Status.SUCCEEDED).run_id, 1)
     object_store().put_bytes(kept, b"{}")
-    delete_run(run=run, actor=person(make_user("dev@example.org"), role="developer"))
+    with django_capture_on_commit_callbacks(execute=True):
+        delete_run(run=run, actor=person(make_user("dev@example.org"), role="developer"))
+        assert object_store().exists(key), "a rolled back delete must lose nothing"
     assert not Run.objects.filter(pk=run.pk).exists()
     assert not object_store().exists(key)
     assert object_store().exists(kept)

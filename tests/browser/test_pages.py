@@ -67,7 +67,6 @@ def runs(console: Console) -> dict[str, str]:
 def test_every_page_fits_and_complains_of_nothing(
     visit: Callable[..., Visitor], runs: Mapping[str, str], width: int
 ) -> None:
-    # Without motion no colour is on its way from one scheme to the other.
     visitor = visit(reduced_motion="reduce")
     visitor.page.set_viewport_size({"width": width, "height": 900})
     for path in PAGES:
@@ -91,7 +90,10 @@ UNNAMED = """() => [...document.querySelectorAll('button, a[href], input, select
         || each.labels?.length || each.querySelector('[aria-label], img[alt]')))
     .map(each => each.outerHTML.slice(0, 200))"""
 
-PALE = """() => {
+PALE = """async () => {
+    // Without motion colours still need a frame to change with the scheme.
+    const moving = () => document.getAnimations().filter(each => each instanceof CSSTransition);
+    while (moving().length) await Promise.allSettled(moving().map(each => each.finished));
     const luminance = ([r, g, b]) => {
         const [x, y, z] = [r, g, b].map(part => {
             const share = part / 255;
@@ -114,7 +116,8 @@ PALE = """() => {
     const walker = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
     for (let node = walker.nextNode(); node; node = walker.nextNode()) {
         const element = node.parentElement;
-        if (!node.data.trim() || !element.getClientRects().length) continue;
+        if (!node.data.trim() || !element.checkVisibility()) continue;
+        if (!element.getClientRects().length) continue;
         if (element.closest('svg, script, noscript, :disabled, [data-plot]')) continue;
         const style = getComputedStyle(element);
         if (!style.color.startsWith('rgb(') || style.visibility !== 'visible') continue;

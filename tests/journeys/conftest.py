@@ -6,19 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.journeys.consoles import Console, Person, serving
-
-# Variables of the server, named like options of the sample apps: none may reach a run.
-HOSTILE = {
-    "OUTPUT": "/nonexistent/x",
-    "DURATION": "zz",
-    "N": "99",
-    "VEHICLES": "zz",
-    "HORIZON": "zz",
-    "MAX_PER_GROUP": "zz",
-    "SLEEP": "zz",
-    "END": "kill",
-}
+from tests.journeys.consoles import HOSTILE, Console, Person, serving
 
 
 @pytest.fixture(scope="session")

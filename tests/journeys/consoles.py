@@ -30,6 +30,18 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 FINAL = {"succeeded", "failed", "canceled"}
 
+# Variables of the server, named like options of the sample apps: none may reach a run.
+HOSTILE = {
+    "OUTPUT": "/nonexistent/x",
+    "DURATION": "zz",
+    "N": "99",
+    "VEHICLES": "zz",
+    "HORIZON": "zz",
+    "MAX_PER_GROUP": "zz",
+    "SLEEP": "zz",
+    "END": "kill",
+}
+
 START_LIMIT_S = 300.0
 """For a first start, which may install everything."""
 RUN_LIMIT_S = 120.0
@@ -57,6 +69,10 @@ def small_environment(home: Path, **variables: str) -> dict[str, str]:
         or name.upper() in {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
         or name in {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
     }
+    for name in (".config/pip/pip.conf", ".pip/pip.conf"):
+        if (Path.home() / name).is_file():
+            # Where the packages come from is a matter of the machine, not of the newcomer.
+            handed.setdefault("PIP_CONFIG_FILE", str(Path.home() / name))
     return {"PATH": os.environ["PATH"], "HOME": str(home), **handed, **variables}
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.conftest import HOSTILE
-from tests.journeys.consoles import BUILD_LIMIT_S
+from tests.journeys.consoles import BUILD_LIMIT_S, HOSTILE
 
 pytestmark = pytest.mark.process
 

@@ -33,16 +33,18 @@ def empty_redis() -> Iterator[str]:
     for number in range(15, 0, -1):
         url = urlsplit(redis_url())._replace(path=f"/{number}").geturl()
         client = redis.Redis.from_url(url)
-        if client.set("runsite-test", "1", nx=True, ex=600):
-            try:
-                if client.dbsize() == 1:
-                    yield url
-                    assert client.exists("_kombu.binding.runsite-all"), "it was not used"
-                    client.flushdb()
-                    return
-            finally:
-                client.delete("runsite-test")
-                client.close()
+        if not client.set("runsite-test", "1", nx=True, ex=600):
+            continue
+        if client.dbsize() > 1:
+            client.delete("runsite-test")
+            continue
+        try:
+            yield url
+            assert client.exists("_kombu.binding.runsite-all"), "it was not used"
+        finally:
+            client.flushdb()
+            client.close()
+        return
     raise AssertionError("every database of the Redis server holds something")
 
 

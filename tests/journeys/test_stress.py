@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.journeys.consoles import assert_nothing_left, carriers
+from tests.processes import until
 
 pytestmark = pytest.mark.process
 
@@ -107,7 +108,7 @@ def test_each_recipe_ends_as_it_should(console, recipe):
 
 
 def test_the_default_run_says_five_lines(console, person):
-    run_id = person.launch("stress", {"sleep": 1.1})
+    run_id = person.launch("stress", {"sleep": 2})
     found = console.wait_for(run_id)
     Ending().check(found)
     lines = found["log"].splitlines()
@@ -160,7 +161,7 @@ def test_pages_of_bad_assets_answer(console, person):
 
 @pytest.mark.parametrize("style", ["html", "ansi", "unicode", "binary", "unterminated"])
 def test_a_log_of_any_style_is_kept_and_shown_without_harm(console, person, style):
-    found = console.make(options={**QUICK, "log_style": style})
+    found = console.make(options={"sleep": 1, "rate": 20, "log_style": style})
     assert found["status"] == "succeeded"
     log = found["log"]
     page = person.get(f"/runs/{found['run_id']}/log/")
@@ -238,9 +239,10 @@ def test_memory_of_the_tree_is_measured(console):
 def test_processor_time_of_the_tree_is_measured(console):
     found = console.make(options={"sleep": 3, "cpu": True, "rate": 1})
     assert found["status"] == "succeeded"
-    assert 0.3 < found["cpu_s"] < found["execution_s"] + 1
+    # A busy machine gives it a small part of a core only.
+    assert 0.1 < found["cpu_s"] < found["execution_s"] + 1
     samples = json.loads(console.driver.text_of(key=found["attempts"][0]["usage_key"]))
-    assert samples[-1][0] > 1  # at_s
+    assert samples[-1][0] > 0  # at_s
     assert max(sample[2] for sample in samples) > 2**20
     assert_nothing_left(console, found)
 
@@ -340,7 +342,7 @@ def test_two_that_resist_are_killed_after_the_grace_period(console, person):
     plain = person.launch("stress", {"sleep": 600, "ignore_sigterm": True})
     for run_id in (hidden, plain):
         console.wait_until_executing(run_id)
-    assert len(carriers(f"RUN_ID={hidden}")) == 2
+    until(lambda: len(carriers(f"RUN_ID={hidden}")) == 2)
     for run_id in (hidden, plain):
         person.cancel(run_id)
     for run_id in (hidden, plain):
@@ -358,7 +360,7 @@ def test_two_that_resist_are_killed_after_the_grace_period(console, person):
         for number in expected:
             assert str(number) in page.words
         # The promise is the grace period (10 s) and 1 s; a busy machine may be late.
-        assert 10 <= found["execution_s"] < 40
+        assert 10 <= found["execution_s"] < 60
         assert_nothing_left(console, found)
 
 
@@ -373,8 +375,8 @@ def test_a_program_may_use_the_grace_period(console, person):
 
 
 def test_a_time_limit_ends_a_run(console, person):
-    run_id = person.launch("stress", {"sleep": 86400}, time_limit_s=1)
+    run_id = person.launch("stress", {"sleep": 86400}, time_limit_s=3)
     found = console.wait_for(run_id)
-    failed("timed_out", "time limit of 1 s", exit_code=143, log=("got signal 15",)).check(found)
+    failed("timed_out", "time limit of 3 s", exit_code=143, log=("got signal 15",)).check(found)
     assert "raise the limit" in found["detail"]
     assert_nothing_left(console, found)
