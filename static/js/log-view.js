@@ -24,7 +24,9 @@
       view.scrollTop = view.scrollHeight;
       placed = view.scrollTop;
     };
-    const readerMoved = () => view.scrollTop < placed - 2;
+    // A window that grows moves what is seen too, but stays at the end.
+    const readerMoved = () =>
+      view.scrollTop < placed - 2 && view.scrollHeight - view.scrollTop - view.clientHeight > 2;
 
     const say = () => {
       followButton?.setAttribute("aria-pressed", String(following));

@@ -92,3 +92,11 @@ def visit(
             return visitor
 
         yield start
+
+
+@pytest.fixture
+def paused(person: Person) -> Iterator[None]:
+    """The queue stands still during this test."""
+    person.post("/queue/pause/", {"queue": "default"})
+    yield
+    person.post("/queue/resume/", {"queue": "default"})

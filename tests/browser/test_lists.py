@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -16,14 +16,6 @@ from playwright.sync_api import expect
 from tests.browser.visitors import Visitor, confirm, expect_status, zipped
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def paused(person: Person) -> Iterator[None]:
-    """The queue stands still during this test."""
-    person.post("/queue/pause/", {"queue": "default"})
-    yield
-    person.post("/queue/resume/", {"queue": "default"})
 
 
 def test_filters_stand_in_the_address_and_survive(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.journeys.consoles import EXAMPLES, Console
+from tests.journeys.consoles import EXAMPLES, Console, Person
 from tests.processes import until
 
 pytest.importorskip("playwright.sync_api")
@@ -20,7 +20,6 @@ from playwright.sync_api import expect
 
 from tests.browser.visitors import (
     RUN_MS,
-    WAIT_MS,
     Visitor,
     confirm,
     expect_status,
@@ -99,8 +98,9 @@ def test_a_folder_becomes_an_application_with_its_paths(
     assert found["status"] == "succeeded", found
 
 
+@pytest.mark.usefixtures("paused")
 def test_routing_is_launched_watched_and_drawn(
-    visit: Callable[..., Visitor], console: Console
+    visit: Callable[..., Visitor], console: Console, person: Person
 ) -> None:
     visitor = visit()
     page = visitor.open("/applications/")
@@ -111,8 +111,12 @@ def test_routing_is_launched_watched_and_drawn(
     page.get_by_role("spinbutton", name="Search time (s)").fill("4")
     page.locator(".form-actions").get_by_role("button", name="Launch").click()
     run_id = run_id_of(page)
+    # The page is open before the run begins, however slow the machine is: the rest comes to it.
+    expect_status(page, "queued")
+    expect(page.locator("#run-header")).to_contain_text("is paused by")
     page.evaluate("window.neverReloaded = true")
-    _watch_it(page)
+    person.post("/queue/resume/", {"queue": "default"})
+    expect(page.locator(".log-text", has_text="progress").nth(5)).to_be_visible(timeout=RUN_MS)
     expect_status(page, "succeeded", RUN_MS)
     expect(page.locator("#run-actions").get_by_role("button", name="Cancel")).to_have_count(0)
     assert page.evaluate("window.neverReloaded") is True
@@ -129,15 +133,6 @@ def test_routing_is_launched_watched_and_drawn(
 
     found = console.look(run_id)
     _compare_sizes(page, visitor, run_id, found)
-
-
-def _watch_it(page: sync_api.Page) -> None:
-    """The log moves while the run goes on."""
-    expect_status(page, "running", RUN_MS)
-    progress = page.locator(".log-text", has_text="progress")
-    expect(progress.nth(1)).to_be_visible(timeout=WAIT_MS)
-    seen = progress.count()
-    expect(progress.nth(seen)).to_be_visible(timeout=WAIT_MS)
 
 
 def _look_at_figure(page: sync_api.Page) -> str:
@@ -226,11 +221,17 @@ def test_a_run_is_canceled_from_its_page(visit: Callable[..., Visitor], console:
     page.get_by_role("spinbutton", name="Sleep (s)").fill("600")
     page.locator(".form-actions").get_by_role("button", name="Launch").click()
     run_id = run_id_of(page)
-    expect(page.locator(".log-line").first).to_be_visible(timeout=RUN_MS)
-    found = console.look(run_id)
-    pid = found["attempts"][0]["pid"]
-    assert pid
     page.evaluate("window.neverReloaded = true")
+    lines = page.locator(".log-text", has_text="line ")
+    expect(lines.nth(2)).to_be_visible(timeout=RUN_MS)
+    expect_status(page, "running")
+    follow = page.locator("[data-log-follow]")
+    expect(follow).to_have_attribute("aria-pressed", "true")
+    # A larger window is no wish to stop following.
+    page.set_viewport_size({"width": 1440, "height": 1400})
+    expect(lines.nth(lines.count() + 2)).to_be_visible()
+    expect(follow).to_have_attribute("aria-pressed", "true")
+    assert console.look(run_id)["attempts"][0]["pid"]
     page.locator("#run-actions").get_by_role("button", name="Cancel").click()
     confirm(page, "Cancel the run")
     expect_status(page, "canceled", RUN_MS)
