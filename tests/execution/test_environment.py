@@ -114,11 +114,11 @@ def test_a_variable_that_no_environment_holds_is_refused(name: str, value: str) 
 
 
 def test_commands_by_type() -> None:
-    entry = Path("/w/work/main")
+    entry = Path("/w/copy/main")
     python = Path("/env/bin/python")
     assert build_command("python", entry, interpreter=python, arguments=["-a", "1"]) == (
         "/env/bin/python",
-        "/w/work/main",
+        "/w/copy/main",
         "-a",
         "1",
     )
@@ -126,12 +126,12 @@ def test_commands_by_type() -> None:
         "java",
         "-XX:MaxRAMPercentage=90",
         "-jar",
-        "/w/work/main",
+        "/w/copy/main",
         "-a",
         "1",
     )
-    assert build_command("go", entry) == ("/w/work/main",)
-    assert build_command("binary", entry, arguments=["x"]) == ("/w/work/main", "x")
+    assert build_command("go", entry) == ("/w/copy/main",)
+    assert build_command("binary", entry, arguments=["x"]) == ("/w/copy/main", "x")
 
 
 def test_a_command_that_cannot_be_built_is_refused() -> None:
