@@ -29,7 +29,8 @@ from runs.models import (
     User,
     Version,
     Worker,
-)
+)from runs.models.runs import DEFAULT_PRIORITY, rank_of
+
 
 _numbers = itertools.count(1)
 
@@ -185,13 +186,17 @@ def make_run(
     queue = fields.pop("queue", None) or get_queue(account)
     environment = fields.get("environment")
     lane = Lane.objects.get_or_create(
-        queue=queue, application=application, environment=environment
+        queue=queue,
+        application=application,
+        environment=environment,
+        slots=fields.get("slots", 1),
     )[0]
     created_at = created_at or timezone.now()
     columns: dict[str, Any] = {
         "run_id": new_run_id(),
         "name": f"Run {next(_numbers)}",
         "created_at": created_at,
+        "rank": rank_of(fields.get("priority", DEFAULT_PRIORITY)),
         "execution_class": "" if queue.name == "default" else queue.name,
     }
     if status is Status.RUNNING:

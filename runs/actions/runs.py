@@ -33,9 +33,10 @@ from runs.models import (
     Run,
     RunEvent,
     RunOption,
+    RunWait,
     Version,
 )
-from runs.models.runs import DEFAULT_PRIORITY
+from runs.models.runs import DEFAULT_PRIORITY, rank_of
 from runs.queue.dispatch import nudge_after_commit
 from runs.storage import keys, object_store
 
@@ -254,7 +255,10 @@ def set_priority(*, run: Run, priority: int, actor: Actor, now: datetime | None 
     if not 1 <= priority <= 9:
         raise FieldsInvalid({"priority": ["Give a priority from 1 (first) to 9."]})
     with transaction.atomic():
-        changed = Run.objects.filter(pk=run.pk, status=Status.QUEUED).update(priority=priority)
+        awaited = RunWait.objects.filter(awaited=run, open=True).exists()
+        changed = Run.objects.filter(pk=run.pk, status=Status.QUEUED).update(
+            priority=priority, rank=rank_of(priority, awaited=awaited)
+        )
         if changed:
             RunEvent.objects.create(
                 run=run,
@@ -343,6 +347,7 @@ def _checked_columns(
         raise FieldsInvalid(errors)
     return {
         "priority": priority,
+        "rank": rank_of(priority),
         "time_limit_s": time_limit_s,
         "name": name,
         "description": description,

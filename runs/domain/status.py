@@ -32,15 +32,24 @@ class EndReason(StrEnum):
 
     NONE = ""
     EXITED = "exited"
+    STOPPED_EARLY = "stopped_early"
     EXIT_CODE = "exit_code"
     SIGNAL = "signal"
     OUT_OF_MEMORY = "out_of_memory"
+    MEMORY_LIMIT = "memory_limit"
+    PROCESS_LIMIT = "process_limit"
     TIMED_OUT = "timed_out"
+    NO_RESULT = "no_result"
     CANCELED = "canceled"
+    SUPERSEDED = "superseded"
+    SKIPPED = "skipped"
+    QUEUE_LIMIT = "queue_limit"
+    WAIT_FAILED = "wait_failed"
     INPUT_REJECTED = "input_rejected"
     NOT_STARTED = "not_started"
     ENVIRONMENT_NOT_BUILT = "environment_not_built"
     OUTPUT_TOO_LARGE = "output_too_large"
+    LOG_TOO_LARGE = "log_too_large"
     WORKER_LOST = "worker_lost"
     WORKER_STOPPED = "worker_stopped"
     INTERNAL_ERROR = "internal_error"
@@ -64,14 +73,16 @@ FINAL = frozenset(status for status, following in MOVES.items() if not following
 ACTIVE = frozenset(MOVES) - FINAL
 CANCELABLE = frozenset(status for status in MOVES if Status.CANCELED in MOVES[status])
 
+_SUCCEEDED = frozenset({EndReason.EXITED, EndReason.STOPPED_EARLY})
+_CANCELED = frozenset({EndReason.CANCELED, EndReason.SUPERSEDED, EndReason.SKIPPED})
+
 END_REASONS: MappingProxyType[Status, frozenset[EndReason]] = MappingProxyType(
     {
         Status.QUEUED: frozenset({EndReason.NONE}),
         Status.RUNNING: frozenset({EndReason.NONE}),
-        Status.SUCCEEDED: frozenset({EndReason.EXITED}),
-        Status.CANCELED: frozenset({EndReason.CANCELED}),
-        Status.FAILED: frozenset(EndReason)
-        - {EndReason.NONE, EndReason.EXITED, EndReason.CANCELED},
+        Status.SUCCEEDED: _SUCCEEDED,
+        Status.CANCELED: _CANCELED,
+        Status.FAILED: frozenset(EndReason) - _SUCCEEDED - _CANCELED - {EndReason.NONE},
     }
 )
 """The end reasons that may stand beside a status."""
@@ -80,15 +91,24 @@ WORDS: MappingProxyType[EndReason, str] = MappingProxyType(
     {
         EndReason.NONE: "",
         EndReason.EXITED: "ended by itself",
+        EndReason.STOPPED_EARLY: "stopped early",
         EndReason.EXIT_CODE: "exit code",
         EndReason.SIGNAL: "killed by a signal",
         EndReason.OUT_OF_MEMORY: "out of memory",
+        EndReason.MEMORY_LIMIT: "memory limit",
+        EndReason.PROCESS_LIMIT: "too many processes",
         EndReason.TIMED_OUT: "timed out",
+        EndReason.NO_RESULT: "stopped without a result",
         EndReason.CANCELED: "canceled",
+        EndReason.SUPERSEDED: "superseded",
+        EndReason.SKIPPED: "skipped",
+        EndReason.QUEUE_LIMIT: "waited too long",
+        EndReason.WAIT_FAILED: "awaited run failed",
         EndReason.INPUT_REJECTED: "input rejected",
         EndReason.NOT_STARTED: "not started",
         EndReason.ENVIRONMENT_NOT_BUILT: "environment not built",
         EndReason.OUTPUT_TOO_LARGE: "output too large",
+        EndReason.LOG_TOO_LARGE: "log too large",
         EndReason.WORKER_LOST: "worker lost",
         EndReason.WORKER_STOPPED: "worker stopped",
         EndReason.INTERNAL_ERROR: "internal error",

@@ -12,9 +12,11 @@ from runs.models.applications import (
     Version,
 )
 from runs.models.attempts import Attempt, EndedProcess, LogChunk, UsageSample
+from runs.models.counters import Counter
 from runs.models.inputs import InputData, InputFile, ManagedInput, Upload
 from runs.models.queues import Lane, Queue
 from runs.models.runs import Asset, Run, RunEvent, RunFile, RunMetric, RunOption
+from runs.models.waits import RunWait
 from runs.models.workers import LoopLease, Worker, WorkerBoot
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Asset",
     "Attempt",
     "AuditEvent",
+    "Counter",
     "EndedProcess",
     "Environment",
     "EnvironmentBuild",
@@ -42,6 +45,7 @@ __all__ = [
     "RunFile",
     "RunMetric",
     "RunOption",
+    "RunWait",
     "SignInLink",
     "Upload",
     "UsageSample",

@@ -8,12 +8,19 @@ from django.utils import timezone
 
 from runs.domain.content import FORMATS
 from runs.models.accounts import Account, User
+from runs.models.limits import Limits
 
 FORMAT_CHOICES = [(name, name) for name in FORMATS]
 
 
-class Application(models.Model):
-    """A program that is run. `executable` is the one in use; runs of `latest` take it."""
+class Application(Limits):
+    """A program that is run. `executable` is the one in use; runs of `latest` take it.
+
+    What its settings leave empty is what the manifest of the executable says.
+    """
+
+    QUEUE, DROP, REPLACE, REUSE = "queue", "drop", "replace", "reuse"
+    POLICIES = [(name, name) for name in (QUEUE, DROP, REPLACE, REUSE)]
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="applications")
     application_id = models.CharField(max_length=128)
@@ -34,7 +41,31 @@ class Application(models.Model):
     repeatable = models.BooleanField(
         default=True, help_text="Whether a run may be made again after a worker was lost."
     )
-    time_limit_s = models.PositiveIntegerField(null=True, blank=True)
+    slots = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="How many slots a run takes."
+    )
+    concurrency_expression = models.CharField(
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What makes the key: text with names of options in braces, as `{region}`.",
+    )
+    concurrency_limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Runs of one key at once; empty means no limit."
+    )
+    concurrency_policy = models.CharField(
+        max_length=16, blank=True, default="", db_default="", choices=POLICIES
+    )
+    retries = models.PositiveSmallIntegerField(null=True, blank=True)
+    retry_on = models.CharField(
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="End reasons after which it is tried again, separated by spaces.",
+    )
+    retry_delay_s = models.FloatField(null=True, blank=True)
     main_metric = models.CharField(max_length=200, blank=True)
     pinned = models.BooleanField(default=False)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")

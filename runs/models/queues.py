@@ -35,7 +35,7 @@ class Queue(models.Model):
 
 
 class Lane(models.Model):
-    """Runs that wait for the same things: one queue, one application, one environment.
+    """Runs that wait for the same: one queue, application, environment and number of slots.
 
     All of a lane's runs are admissible or none is, so a claim looks at the head of each lane and
     never walks over runs that are held.
@@ -46,14 +46,15 @@ class Lane(models.Model):
     environment = models.ForeignKey(
         Environment, models.CASCADE, null=True, blank=True, related_name="lanes"
     )
+    slots = models.PositiveSmallIntegerField(default=1, db_default=1)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["queue", "application", "environment"], name="lane_once"
+                fields=["queue", "application", "environment", "slots"], name="lane_once"
             ),
             models.UniqueConstraint(
-                fields=["queue", "application"],
+                fields=["queue", "application", "slots"],
                 condition=Q(environment__isnull=True),
                 name="lane_once_without_environment",
             ),

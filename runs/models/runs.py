@@ -29,11 +29,19 @@ from runs.models.applications import (
     Instance,
     Version,
 )
+from runs.models.concurrency import admit_next, lock_key
 from runs.models.inputs import InputData, ManagedInput
+from runs.models.limits import Limits
 from runs.models.queues import Lane, Queue
+from runs.models.waits import FAIL, POLICIES, release_waiting
 
 STATUS_CHOICES = [(status.value, status.value) for status in Status]
 DEFAULT_PRIORITY = 6
+
+
+def rank_of(priority: int, *, awaited: bool = False) -> int:
+    """The place of a run in the order of its queue: by priority, then those others wait for."""
+    return 2 * priority - awaited
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -48,16 +56,24 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(status__in=FINAL)
 
     def waiting(self) -> RunQuerySet:
-        """Queued runs, first in order first: priority 1 before 9, then age."""
-        return self.filter(status=Status.QUEUED).order_by("priority", "id")
+        """Queued runs, first in order first: priority 1 before 9, then those that others wait
+        for, then age."""
+        return self.filter(status=Status.QUEUED).order_by("rank", "id")
+
+    def claimable(self) -> RunQuerySet:
+        """Queued runs that wait for nothing of their own, first in order first."""
+        return self.waiting().filter(hold=Run.NO_HOLD)
 
 
-class Run(models.Model):
+class Run(Limits):
     """One run. `move_to` alone changes `status`; `token` is the fencing token of its attempt.
 
     Sizes are bytes, durations seconds. `error` is one short line, `detail` a sentence of cause and
-    remedy.
+    remedy. `hold` says what a queued run waits for besides its turn; `rank` follows `priority`.
     """
+
+    NO_HOLD, WAITS_FOR_RUNS, WAITS_FOR_KEY, WAITS_FOR_RETRY = "", "runs", "key", "retry"
+    HOLDS = [(name, name) for name in (WAITS_FOR_RUNS, WAITS_FOR_KEY, WAITS_FOR_RETRY)]
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="runs")
     run_id = models.CharField(max_length=32, unique=True)
@@ -86,6 +102,18 @@ class Run(models.Model):
     lane = models.ForeignKey(Lane, models.PROTECT, related_name="runs")
     execution_class = models.CharField(max_length=64, blank=True)
     priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
+    rank = models.PositiveSmallIntegerField(
+        default=rank_of(DEFAULT_PRIORITY), db_default=rank_of(DEFAULT_PRIORITY)
+    )
+    slots = models.PositiveSmallIntegerField(default=1, db_default=1)
+    hold = models.CharField(max_length=16, choices=HOLDS, blank=True, default="", db_default="")
+    held_until = models.DateTimeField(null=True, blank=True)
+    open_waits = models.PositiveIntegerField(default=0, db_default=0)
+    wait_policy = models.CharField(max_length=16, choices=POLICIES, default=FAIL, db_default=FAIL)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it has waited too long."
+    )
+    concurrency_key = models.CharField(max_length=200, blank=True, default="", db_default="")
     queuing_disabled = models.BooleanField(default=False)
     run_type = models.CharField(max_length=32, default="standard")
     runtime = models.CharField(max_length=200, blank=True)
@@ -101,7 +129,6 @@ class Run(models.Model):
     cloned_from = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="clones"
     )
-    time_limit_s = models.PositiveIntegerField(null=True, blank=True)
 
     submitted_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     api_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, blank=True, related_name="+")
@@ -125,8 +152,14 @@ class Run(models.Model):
 
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancel_actor = models.CharField(max_length=200, blank=True)
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    stop_actor = models.CharField(max_length=200, blank=True, default="", db_default="")
     attempt_number = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=2)
+    retries = models.PositiveSmallIntegerField(default=0, db_default=0)
+    retries_made = models.PositiveSmallIntegerField(default=0, db_default=0)
+    retry_on = models.CharField(max_length=300, blank=True, default="", db_default="")
+    retry_delay_s = models.FloatField(default=0, db_default=0)
     token = models.CharField(max_length=32, blank=True)
 
     objects = RunQuerySet.as_manager()
@@ -158,17 +191,35 @@ class Run(models.Model):
             models.CheckConstraint(
                 condition=Q(priority__gte=1, priority__lte=9), name="run_priority_1_to_9"
             ),
+            models.CheckConstraint(
+                condition=Q(hold="") | Q(status=Status.QUEUED), name="run_hold_while_queued"
+            ),
         ]
         indexes = [
             models.Index(
-                fields=["lane", "priority", "id"],
-                condition=Q(status="queued"),
-                name="run_waiting_in_lane",
+                fields=["lane", "rank", "id"],
+                condition=Q(status="queued", hold=""),
+                name="run_claimable_in_lane",
             ),
             models.Index(
-                fields=["account", "priority", "id"],
+                fields=["account", "rank", "id"],
                 condition=Q(status="queued"),
-                name="run_waiting_in_account",
+                name="run_waiting_by_rank",
+            ),
+            models.Index(
+                fields=["held_until"],
+                condition=Q(status="queued", hold="retry"),
+                name="run_held_until",
+            ),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(status="queued", expires_at__isnull=False),
+                name="run_expires",
+            ),
+            models.Index(
+                fields=["application", "concurrency_key", "rank", "id"],
+                condition=Q(status__in=["queued", "running"]) & ~Q(concurrency_key=""),
+                name="run_of_key",
             ),
             models.Index(
                 fields=["queue", "application"],
@@ -229,7 +280,8 @@ class Run(models.Model):
 
         One guarded update, and its `RunEvent` in the same transaction. With `token` it happens
         only while that attempt holds the run. `changes` are further columns set by the same
-        update. Returns whether it happened; this object is then up to date. Raises `IllegalMove`.
+        update. A run that ends lets those start that waited for it or for its key. Returns whether
+        it happened; this object is then up to date. Raises `IllegalMove`.
         """
         before = Status(self.status)
         check_move(before, after)
@@ -240,6 +292,8 @@ class Run(models.Model):
             "token": "",
             **(changes or {}),
         }
+        if after is not Status.QUEUED:
+            columns |= {"hold": self.NO_HOLD, "held_until": None, "expires_at": None}
         if after in FINAL:
             columns.setdefault("ended_at", now)
             columns.setdefault("duration_s", max(0.0, (now - self.created_at).total_seconds()))
@@ -247,6 +301,8 @@ class Run(models.Model):
         if token is not None:
             guard = guard.filter(token=token)
         with transaction.atomic():
+            if after in FINAL:
+                lock_key(self)
             if not guard.update(**columns):
                 return False
             RunEvent.objects.create(
@@ -261,8 +317,12 @@ class Run(models.Model):
                 actor=actor,
                 text=text,
             )
-        for name, value in columns.items():
-            setattr(self, name, value)
+            for name, value in columns.items():
+                setattr(self, name, value)
+            if after in FINAL:
+                release_waiting(self, now)
+                if self.concurrency_key:
+                    admit_next(self.application_id, self.concurrency_key)
         return True
 
 
@@ -270,7 +330,8 @@ class RunEvent(models.Model):
     """Something that happened to a run: a status change, a request to cancel, a warning."""
 
     SUBMITTED, MOVED, CANCEL_REQUESTED, NOTED = "submitted", "moved", "cancel requested", "noted"
-    KINDS = [(kind, kind) for kind in (SUBMITTED, MOVED, CANCEL_REQUESTED, NOTED)]
+    STOP_REQUESTED = "stop requested"
+    KINDS = [(kind, kind) for kind in (SUBMITTED, MOVED, CANCEL_REQUESTED, STOP_REQUESTED, NOTED)]
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=24, choices=KINDS, default=MOVED)

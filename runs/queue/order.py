@@ -106,10 +106,10 @@ def _heads_statement(
     if host is not None:
         builds = builds.filter(host=host)
     lanes = lanes.filter(Q(environment__isnull=True) | Exists(builds))
-    first = Run.objects.waiting().filter(lane=OuterRef("pk")).values("pk")[:1]
+    first = Run.objects.claimable().filter(lane=OuterRef("pk")).values("pk")[:1]
     heads = (
         Run.objects.filter(pk__in=lanes.annotate(head=Subquery(first)).values("head"))
-        .order_by("priority", "id")
+        .order_by("rank", "id")
         .values_list(
             "id",
             "lane_id",
@@ -279,13 +279,13 @@ class _LaneHolds:
 
 def _behind(run: Run) -> Q:
     """What comes after `run` in order; the first term bounds the walk along an index."""
-    later = Q(priority__gt=run.priority) | Q(id__gt=run.pk)
-    return Q(priority__gte=run.priority) & later
+    later = Q(rank__gt=run.rank) | Q(id__gt=run.pk)
+    return Q(rank__gte=run.rank) & later
 
 
 def _ahead_of(runs: QuerySet[Run], run: Run) -> QuerySet[Run]:
-    sooner = Q(priority__lt=run.priority) | Q(id__lt=run.pk)
-    return runs.filter(Q(priority__lte=run.priority) & sooner)
+    sooner = Q(rank__lt=run.rank) | Q(id__lt=run.pk)
+    return runs.filter(Q(rank__lte=run.rank) & sooner)
 
 
 def _capped(runs: QuerySet[Run]) -> int | None:
