@@ -29,8 +29,8 @@ from runs.models import (
     User,
     Version,
     Worker,
-)from runs.models.runs import DEFAULT_PRIORITY, rank_of
-
+)
+from runs.models.runs import DEFAULT_PRIORITY, rank_of
 
 _numbers = itertools.count(1)
 
