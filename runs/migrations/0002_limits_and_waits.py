@@ -266,7 +266,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(condition=models.Q(('hold', ''), ('status', 'queued')), fields=['lane', 'rank', 'id'], name='run_claimable_in_lane'),
+            index=models.Index(condition=models.Q(('status', 'queued')), fields=['lane', 'hold', 'rank', 'id'], name='run_waiting_by_lane'),
         ),
         migrations.AddIndex(
             model_name='run',

@@ -197,9 +197,9 @@ class Run(Limits):
         ]
         indexes = [
             models.Index(
-                fields=["lane", "rank", "id"],
-                condition=Q(status="queued", hold=""),
-                name="run_claimable_in_lane",
+                fields=["lane", "hold", "rank", "id"],
+                condition=Q(status="queued"),
+                name="run_waiting_by_lane",
             ),
             models.Index(
                 fields=["account", "rank", "id"],

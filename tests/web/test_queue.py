@@ -92,7 +92,7 @@ def test_counting_what_waits_costs_nothing_for_what_has_ended(account: Account):
         assert not [line for line in lines if line.startswith("SCAN runs_run")]
         for line in lines:
             if "lane_id=?" in line and "runs_run" in line:
-                assert "run_waiting_in_lane" in line
+                assert "run_waiting_by_lane" in line
 
 
 def test_the_parts_are_those_of_the_page(account: Account, dev: Browser):
