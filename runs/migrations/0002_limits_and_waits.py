@@ -3,6 +3,21 @@
 import django.db.models.deletion
 import runs.domain.status
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+
+
+class Widen(migrations.AddField):
+    """Adds a column whose default the database keeps, for processes of the release before.
+
+    On SQLite Django would copy the whole table for each column that may not be null. As the
+    default stays, adding the column is enough.
+    """
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        BaseDatabaseSchemaEditor.add_field(schema_editor, model, model._meta.get_field(self.name))
 
 
 class Migration(migrations.Migration):
@@ -49,31 +64,19 @@ class Migration(migrations.Migration):
             model_name='run',
             name='run_waiting_in_account',
         ),
-        migrations.AddField(
-            model_name='application',
-            name='concurrency_expression',
-            field=models.CharField(blank=True, db_default='', default='', help_text='What makes the key: text with names of options in braces, as `{region}`.', max_length=300),
-        ),
+        Widen('application', 'concurrency_expression', models.CharField(blank=True, db_default='', default='', help_text='What makes the key: text with names of options in braces, as `{region}`.', max_length=300)),
         migrations.AddField(
             model_name='application',
             name='concurrency_limit',
             field=models.PositiveIntegerField(blank=True, help_text='Runs of one key at once; empty means no limit.', null=True),
         ),
-        migrations.AddField(
-            model_name='application',
-            name='concurrency_policy',
-            field=models.CharField(blank=True, choices=[('queue', 'queue'), ('drop', 'drop'), ('replace', 'replace'), ('reuse', 'reuse')], db_default='', default='', max_length=16),
-        ),
+        Widen('application', 'concurrency_policy', models.CharField(blank=True, choices=[('queue', 'queue'), ('drop', 'drop'), ('replace', 'replace'), ('reuse', 'reuse')], db_default='', default='', max_length=16)),
         migrations.AddField(
             model_name='application',
             name='keep_at_time_limit',
             field=models.BooleanField(blank=True, help_text='At the time limit stop it and keep the result, instead of failing.', null=True),
         ),
-        migrations.AddField(
-            model_name='application',
-            name='log_limit_action',
-            field=models.CharField(blank=True, choices=[('fail', 'fail'), ('truncate', 'truncate')], db_default='', default='', max_length=16),
-        ),
+        Widen('application', 'log_limit_action', models.CharField(blank=True, choices=[('fail', 'fail'), ('truncate', 'truncate')], db_default='', default='', max_length=16)),
         migrations.AddField(
             model_name='application',
             name='log_limit_bytes',
@@ -84,11 +87,7 @@ class Migration(migrations.Migration):
             name='memory_limit_bytes',
             field=models.PositiveBigIntegerField(blank=True, null=True),
         ),
-        migrations.AddField(
-            model_name='application',
-            name='output_limit_action',
-            field=models.CharField(blank=True, choices=[('fail', 'fail'), ('truncate', 'truncate')], db_default='', default='', max_length=16),
-        ),
+        Widen('application', 'output_limit_action', models.CharField(blank=True, choices=[('fail', 'fail'), ('truncate', 'truncate')], db_default='', default='', max_length=16)),
         migrations.AddField(
             model_name='application',
             name='output_limit_bytes',
@@ -114,11 +113,7 @@ class Migration(migrations.Migration):
             name='retry_delay_s',
             field=models.FloatField(blank=True, null=True),
         ),
-        migrations.AddField(
-            model_name='application',
-            name='retry_on',
-            field=models.CharField(blank=True, db_default='', default='', help_text='End reasons after which it is tried again, separated by spaces.', max_length=300),
-        ),
+        Widen('application', 'retry_on', models.CharField(blank=True, db_default='', default='', help_text='End reasons after which it is tried again, separated by spaces.', max_length=300)),
         migrations.AddField(
             model_name='application',
             name='slots',
@@ -129,21 +124,9 @@ class Migration(migrations.Migration):
             name='stop_grace_s',
             field=models.FloatField(blank=True, null=True),
         ),
-        migrations.AddField(
-            model_name='application',
-            name='stop_signal',
-            field=models.CharField(blank=True, db_default='', default='', help_text='What asks it to stop and keep its result; empty means SIGINT.', max_length=16),
-        ),
-        migrations.AddField(
-            model_name='lane',
-            name='slots',
-            field=models.PositiveSmallIntegerField(db_default=1, default=1),
-        ),
-        migrations.AddField(
-            model_name='run',
-            name='concurrency_key',
-            field=models.CharField(blank=True, db_default='', default='', max_length=200),
-        ),
+        Widen('application', 'stop_signal', models.CharField(blank=True, db_default='', default='', help_text='What asks it to stop and keep its result; empty means SIGINT.', max_length=16)),
+        Widen('lane', 'slots', models.PositiveSmallIntegerField(db_default=1, default=1)),
+        Widen('run', 'concurrency_key', models.CharField(blank=True, db_default='', default='', max_length=200)),
         migrations.AddField(
             model_name='run',
             name='expires_at',
@@ -154,21 +137,13 @@ class Migration(migrations.Migration):
             name='held_until',
             field=models.DateTimeField(blank=True, null=True),
         ),
-        migrations.AddField(
-            model_name='run',
-            name='hold',
-            field=models.CharField(blank=True, choices=[('runs', 'runs'), ('key', 'key'), ('retry', 'retry')], db_default='', default='', max_length=16),
-        ),
+        Widen('run', 'hold', models.CharField(blank=True, choices=[('runs', 'runs'), ('key', 'key'), ('retry', 'retry')], db_default='', default='', max_length=16)),
         migrations.AddField(
             model_name='run',
             name='keep_at_time_limit',
             field=models.BooleanField(blank=True, help_text='At the time limit stop it and keep the result, instead of failing.', null=True),
         ),
-        migrations.AddField(
-            model_name='run',
-            name='log_limit_action',
-            field=models.CharField(blank=True, choices=[('fail', 'fail'), ('truncate', 'truncate')], db_default='', default='', max_length=16),
-        ),
+        Widen('run', 'log_limit_action', models.CharField(blank=True, choices=[('fail', 'fail'), ('truncate', 'truncate')], db_default='', default='', max_length=16)),
         migrations.AddField(
             model_name='run',
             name='log_limit_bytes',
@@ -179,16 +154,8 @@ class Migration(migrations.Migration):
             name='memory_limit_bytes',
             field=models.PositiveBigIntegerField(blank=True, null=True),
         ),
-        migrations.AddField(
-            model_name='run',
-            name='open_waits',
-            field=models.PositiveIntegerField(db_default=0, default=0),
-        ),
-        migrations.AddField(
-            model_name='run',
-            name='output_limit_action',
-            field=models.CharField(blank=True, choices=[('fail', 'fail'), ('truncate', 'truncate')], db_default='', default='', max_length=16),
-        ),
+        Widen('run', 'open_waits', models.PositiveIntegerField(db_default=0, default=0)),
+        Widen('run', 'output_limit_action', models.CharField(blank=True, choices=[('fail', 'fail'), ('truncate', 'truncate')], db_default='', default='', max_length=16)),
         migrations.AddField(
             model_name='run',
             name='output_limit_bytes',
@@ -204,41 +171,13 @@ class Migration(migrations.Migration):
             name='queue_limit_s',
             field=models.PositiveIntegerField(blank=True, help_text='How long it may wait to be started.', null=True),
         ),
-        migrations.AddField(
-            model_name='run',
-            name='rank',
-            field=models.PositiveSmallIntegerField(db_default=12, default=12),
-        ),
-        migrations.AddField(
-            model_name='run',
-            name='retries',
-            field=models.PositiveSmallIntegerField(db_default=0, default=0),
-        ),
-        migrations.AddField(
-            model_name='run',
-            name='retries_made',
-            field=models.PositiveSmallIntegerField(db_default=0, default=0),
-        ),
-        migrations.AddField(
-            model_name='run',
-            name='retry_delay_s',
-            field=models.FloatField(db_default=0, default=0),
-        ),
-        migrations.AddField(
-            model_name='run',
-            name='retry_on',
-            field=models.CharField(blank=True, db_default='', default='', max_length=300),
-        ),
-        migrations.AddField(
-            model_name='run',
-            name='slots',
-            field=models.PositiveSmallIntegerField(db_default=1, default=1),
-        ),
-        migrations.AddField(
-            model_name='run',
-            name='stop_actor',
-            field=models.CharField(blank=True, db_default='', default='', max_length=200),
-        ),
+        Widen('run', 'rank', models.PositiveSmallIntegerField(db_default=12, default=12)),
+        Widen('run', 'retries', models.PositiveSmallIntegerField(db_default=0, default=0)),
+        Widen('run', 'retries_made', models.PositiveSmallIntegerField(db_default=0, default=0)),
+        Widen('run', 'retry_delay_s', models.FloatField(db_default=0, default=0)),
+        Widen('run', 'retry_on', models.CharField(blank=True, db_default='', default='', max_length=300)),
+        Widen('run', 'slots', models.PositiveSmallIntegerField(db_default=1, default=1)),
+        Widen('run', 'stop_actor', models.CharField(blank=True, db_default='', default='', max_length=200)),
         migrations.AddField(
             model_name='run',
             name='stop_grace_s',
@@ -249,16 +188,8 @@ class Migration(migrations.Migration):
             name='stop_requested_at',
             field=models.DateTimeField(blank=True, null=True),
         ),
-        migrations.AddField(
-            model_name='run',
-            name='stop_signal',
-            field=models.CharField(blank=True, db_default='', default='', help_text='What asks it to stop and keep its result; empty means SIGINT.', max_length=16),
-        ),
-        migrations.AddField(
-            model_name='run',
-            name='wait_policy',
-            field=models.CharField(choices=[('fail', 'fail'), ('skip', 'skip'), ('continue', 'continue')], db_default='fail', default='fail', max_length=16),
-        ),
+        Widen('run', 'stop_signal', models.CharField(blank=True, db_default='', default='', help_text='What asks it to stop and keep its result; empty means SIGINT.', max_length=16)),
+        Widen('run', 'wait_policy', models.CharField(choices=[('fail', 'fail'), ('skip', 'skip'), ('continue', 'continue')], db_default='fail', default='fail', max_length=16)),
         migrations.AlterField(
             model_name='runevent',
             name='kind',
