@@ -23,18 +23,18 @@ class Counter(models.Model):
     def __str__(self) -> str:
         return f"{self.name} {self.label}: {self.value}"
 
-    @classmethod
-    def add(cls, name: str, label: str = "", *, by: int = 1) -> None:
+    @staticmethod
+    def add(name: str, label: str = "", *, by: int = 1) -> None:
         """Count `by` more. A count that cannot be written is lost: nothing may fail for it.
 
         Call it after what it counts was committed.
         """
         try:
             with transaction.atomic():
-                if not cls.objects.filter(name=name, label=label).update(value=F("value") + by):
-                    fresh = cls(name=name, label=label, value=0)
-                    cls.objects.bulk_create([fresh], ignore_conflicts=True)
-                    cls.objects.filter(name=name, label=label).update(value=F("value") + by)
+                if not Counter.objects.filter(name=name, label=label).update(value=F("value") + by):
+                    fresh = Counter(name=name, label=label, value=0)
+                    Counter.objects.bulk_create([fresh], ignore_conflicts=True)
+                    Counter.objects.filter(name=name, label=label).update(value=F("value") + by)
         except DatabaseError as error:
             logger.warning("%s %s could not be counted: %s", name, label, error)
             if not connection.in_atomic_block:

@@ -29,7 +29,7 @@ from runs.models.applications import (
     Instance,
     Version,
 )
-from runs.models.concurrency import admit_next, lock_key
+from runs.models.concurrency import lock_key
 from runs.models.inputs import InputData, ManagedInput
 from runs.models.limits import Limits
 from runs.models.queues import Lane, Queue
@@ -283,6 +283,36 @@ class Run(Limits):
         update. A run that ends lets those start that waited for it or for its key. Returns whether
         it happened; this object is then up to date. Raises `IllegalMove`.
         """
+        with transaction.atomic():
+            if after in FINAL:
+                lock_key(self)
+            moved = self.write_move(
+                after,
+                now=now,
+                reason=reason,
+                actor=actor,
+                user=user,
+                text=text,
+                token=token,
+                changes=changes,
+            )
+            if moved and after in FINAL:
+                release_waiting(self, now)
+        return moved
+
+    def write_move(
+        self,
+        after: Status,
+        *,
+        now: datetime,
+        reason: EndReason = EndReason.NONE,
+        actor: str = "",
+        user: User | None = None,
+        text: str = "",
+        token: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """The half of `move_to` that writes this run and its event, and releases nobody."""
         before = Status(self.status)
         check_move(before, after)
         columns: dict[str, Any] = {
@@ -301,8 +331,6 @@ class Run(Limits):
         if token is not None:
             guard = guard.filter(token=token)
         with transaction.atomic():
-            if after in FINAL:
-                lock_key(self)
             if not guard.update(**columns):
                 return False
             RunEvent.objects.create(
@@ -317,12 +345,8 @@ class Run(Limits):
                 actor=actor,
                 text=text,
             )
-            for name, value in columns.items():
-                setattr(self, name, value)
-            if after in FINAL:
-                release_waiting(self, now)
-                if self.concurrency_key:
-                    admit_next(self.application_id, self.concurrency_key)
+        for name, value in columns.items():
+            setattr(self, name, value)
         return True
 
 

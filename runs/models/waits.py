@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from runs.domain.status import EndReason, Status
+from runs.models.concurrency import admit_next, has_room_for, lock_key
 
 if TYPE_CHECKING:
     from runs.models.runs import Run
@@ -36,35 +37,43 @@ class RunWait(models.Model):
 def release_waiting(awaited: Run, now: datetime) -> None:
     """Let the runs that waited for this one, which has just ended, start or end themselves.
 
-    For `Run.move_to`, within its transaction. Locks for each what its key belongs to, then the
-    waiting run: it is younger than the awaited one, so nobody locks the other way round.
+    For `Run.move_to`, within its transaction. Those that end let others go in their turn, so a
+    chain of any length ends at once. Locks for each what its key belongs to, then the waiting
+    run: it is younger than the awaited one, so nobody locks the other way round.
     """
-    waits = RunWait.objects.filter(awaited=awaited, open=True).select_related("run")
-    for wait in waits.order_by("run__application", "run"):
-        settle_wait(wait, awaited, now)
+    ended = [awaited]
+    for one in ended:
+        waits = RunWait.objects.filter(awaited=one, open=True).select_related("run")
+        for wait in waits.order_by("run__application", "run"):
+            if (run := settle_wait(wait, one, now)) is not None:
+                ended.append(run)
+        if one.concurrency_key:
+            admit_next(one.application_id, one.concurrency_key)
 
 
-def settle_wait(wait: RunWait, awaited: Run, now: datetime) -> None:
-    """Close one wait: its run counts one less, and is released, failed or skipped by its policy."""
-    from runs.models.concurrency import lock_key
+def settle_wait(wait: RunWait, awaited: Run, now: datetime) -> Run | None:
+    """Close one wait: its run counts one less, and is released, failed or skipped by its policy.
+
+    Returns the run if this has ended it; what waits for that one is the caller's business.
+    """
     from runs.models.runs import Run
 
     lock_key(wait.run)
     if not RunWait.objects.filter(pk=wait.pk, open=True).update(open=False, outcome=awaited.status):
-        return
+        return None
     queued = Run.objects.filter(pk=wait.run_id, status=Status.QUEUED)
     if not queued.update(open_waits=F("open_waits") - 1):
-        return  # it was canceled meanwhile
+        return None  # it has ended meanwhile
     run = queued.get()
     if awaited.status != Status.SUCCEEDED and run.wait_policy != CONTINUE:
-        _end(run, awaited, now)
-    elif run.open_waits == 0:
+        return run if _end(run, awaited, now) else None
+    if run.open_waits == 0:
         release(run, now)
+    return None
 
 
 def release(run: Run, now: datetime) -> None:
     """Make a queued run claimable that waits for no other run any more, if its key has room."""
-    from runs.models.concurrency import has_room_for
     from runs.models.runs import Run
 
     hold = Run.NO_HOLD if has_room_for(run) else Run.WAITS_FOR_KEY
@@ -74,10 +83,10 @@ def release(run: Run, now: datetime) -> None:
     )
 
 
-def _end(run: Run, awaited: Run, now: datetime) -> None:
+def _end(run: Run, awaited: Run, now: datetime) -> bool:
     what = f"Run {awaited.run_id}, which it waits for, {_ENDED[Status(awaited.status)]}"
     if run.wait_policy == SKIP:
-        run.move_to(
+        return run.write_move(
             Status.CANCELED,
             now=now,
             reason=EndReason.SKIPPED,
@@ -85,8 +94,7 @@ def _end(run: Run, awaited: Run, now: datetime) -> None:
             text=what,
             changes={"error": "skipped", "detail": f"{what}, so this one was skipped."},
         )
-        return
-    run.move_to(
+    return run.write_move(
         Status.FAILED,
         now=now,
         reason=EndReason.WAIT_FAILED,
