@@ -1,4 +1,4 @@
-"""Promise: a claim past 100,000 held runs costs what it costs in an empty queue. SQLite."""
+"""Promise: a claim past 100,000 held runs costs what it costs in an empty queue."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,24 +28,61 @@ def main() -> None:
     arguments_of.add_argument(
         "--repeats", type=int, default=50, help="measurements, of which the median"
     )
+    arguments_of.add_argument(
+        "--held-by",
+        choices=("limit", "key", "runs", "retry"),
+        default="limit",
+        help="what the queued runs wait for: a limit of their application, their key, a run …",
+    )
+    arguments_of.add_argument(
+        "--postgresql",
+        metavar="URL",
+        default="",
+        help="make a database on this server for the time, instead of SQLite",
+    )
     arguments = arguments_of.parse_args()
     with (
         bounded(arguments.limit),
         tempfile.TemporaryDirectory(prefix="runsite-bench-") as folder,
+        _database(arguments.postgresql, folder) as url,
     ):
         os.environ["RUNSITE_DATA_DIR"] = folder
-        os.environ["RUNSITE_DATABASE_URL"] = f"sqlite://{folder}/bench.sqlite3"
+        os.environ["RUNSITE_DATABASE_URL"] = url
         os.environ["DJANGO_SETTINGS_MODULE"] = "runsite.settings"
         import django
 
         django.setup()
-        _measure(arguments.runs, arguments.repeats)
+        try:
+            _measure(arguments.runs, arguments.repeats, arguments.held_by)
+        finally:
+            from django.db import connection
+
+            connection.close()
 
 
-def _measure(runs: int, repeats: int) -> None:
+@contextmanager
+def _database(server: str, folder: str) -> Iterator[str]:
+    """The address of an empty database; on a server it is dropped in the end."""
+    if not server:
+        yield f"sqlite://{folder}/bench.sqlite3"
+        return
+    import psycopg
+
+    name = f"runsite_bench_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        try:
+            yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        finally:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _measure(runs: int, repeats: int, held_by: str) -> None:
     from django.core.management import call_command
+    from django.db import connection
     from django.utils import timezone
 
+    from runs.domain.status import Status
     from runs.queue.claim import WorkerIdentity, claim_next
     from runs.queue.order import holds_of, next_heads, waiting_in_order
     from tests.factories import make_account, make_application, make_queue, make_run, make_worker
@@ -57,7 +98,7 @@ def _measure(runs: int, repeats: int) -> None:
     def claim() -> float:
         make_run(free, queue=queue, priority=9)
         started = time.perf_counter()
-        claimed = claim_next(identity, now=timezone.now())
+        claimed = claim_next(identity, now=timezone.now(), free_slots=4, slots=4)
         spent = time.perf_counter() - started
         assert claimed is not None
         assert claimed.run.application_id == free.pk
@@ -65,13 +106,24 @@ def _measure(runs: int, repeats: int) -> None:
 
     def look() -> float:
         started = time.perf_counter()
-        assert next_heads(host="host") == []
+        assert next_heads(host="host", slots=4) == []
         return time.perf_counter() - started
 
     look_floor, claim_floor = _median(look, repeats), _median(claim, repeats)
-    held = [make_application(account, running_limit=0) for _ in range(LANES - 1)]
-    _fill([make_run(application, queue=queue) for application in held], runs)
-    last = make_run(held[-1], queue=queue)
+    held = [
+        make_application(
+            account,
+            running_limit=0 if held_by == "limit" else None,
+            concurrency_limit=1 if held_by == "key" else None,
+        )
+        for _ in range(LANES - 1)
+    ]
+    columns = _columns(held_by)
+    patterns = [make_run(application, queue=queue, **columns) for application in held]
+    _fill(patterns, runs, None if held_by != "runs" else make_run(free, status=Status.RUNNING))
+    last = patterns[-1]
+    if connection.vendor == "postgresql":
+        connection.cursor().execute("ANALYZE")
 
     def page() -> float:
         started = time.perf_counter()
@@ -93,15 +145,32 @@ def _measure(runs: int, repeats: int) -> None:
         holds=rounded(_median(why, repeats) * 1000),
         queued=runs,
         lanes=LANES,
+        held_by=held_by,
+        database=connection.vendor,
     )
 
 
-def _fill(patterns: list[object], count: int) -> None:
-    """Make `count` queued runs like these in turn, all held."""
+def _columns(held_by: str) -> dict[str, Any]:
+    """What holds a queued run."""
+    from django.utils import timezone
+
+    if held_by == "key":
+        return {"hold": "key", "concurrency_key": "region=north"}
+    if held_by == "runs":
+        return {"hold": "runs", "open_waits": 1}
+    if held_by == "retry":
+        held_until = timezone.now() + timedelta(hours=1)
+        return {"hold": "retry", "held_until": held_until, "retries": 3, "retries_made": 1}
+    return {}
+
+
+def _fill(patterns: list[Any], count: int, awaited: object) -> None:
+    """Make `count` queued runs like these in turn, all held; they wait for `awaited`, if any."""
     from runs.domain.ids import new_run_id
-    from runs.models import Run
+    from runs.models import Run, RunWait
 
     columns = ("account_id", "application_id", "queue_id", "lane_id", "status", "created_at")
+    columns += ("hold", "held_until", "concurrency_key", "open_waits", "retries", "retries_made")
     runs = [
         Run(
             run_id=new_run_id(),
@@ -110,6 +179,10 @@ def _fill(patterns: list[object], count: int) -> None:
         for at in range(count)
     ]
     Run.objects.bulk_create(runs, batch_size=2000)
+    if awaited is not None:
+        waiting = Run.objects.filter(hold=Run.WAITS_FOR_RUNS).values_list("pk", flat=True)
+        waits = [RunWait(run_id=run, awaited=awaited) for run in waiting]
+        RunWait.objects.bulk_create(waits, batch_size=2000)
 
 
 def _median(measure: Callable[[], float], repeats: int) -> float:

@@ -55,6 +55,7 @@ class Console:
         self.process: subprocess.Popen[bytes] | None = None
         self.apps: dict[str, Application] = {}
         self._database: sqlite3.Connection | None = None
+        self._workers: list[subprocess.Popen[bytes]] = []
         for name in [name for name in os.environ if name.startswith("RUNSITE_")]:
             del os.environ[name]
         os.environ |= {
@@ -138,8 +139,38 @@ class Console:
                     found.append(process)
         return found
 
+    def add_worker(self, name: str) -> subprocess.Popen[bytes]:
+        """Start one more worker on the same data; wait for it with `wait_for_workers`."""
+        with (self.folder / f"{name}.txt").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, str(ROOT / "manage.py"), "worker"],
+                cwd=self.folder,
+                env=os.environ
+                | {"RUNSITE_WORKER_NAME": name, "RUNSITE_CONSOLE_OF": str(self.data_dir)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._workers.append(process)
+        return process
+
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until so many workers have sent a heartbeat."""
+        end = time.monotonic() + START_LIMIT_S
+        while self.ask("SELECT count(*) FROM runs_worker WHERE state = 'active'")[0][0] < count:
+            if time.monotonic() > end:
+                raise TookTooLong(f"not all of {count} workers are there:\n{self.logs}")
+            time.sleep(0.1)
+
+    def ask(self, question: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows that answer a question in SQL; it asks the database directly."""
+        return self._connection().execute(question, values).fetchall()
+
     def stop(self) -> None:
         """End everything of it, in any state."""
+        for worker in self._workers:
+            worker.terminate()
         if self._database is not None:
             self._database.close()
             self._database = None
@@ -152,6 +183,8 @@ class Console:
                 process.kill()
                 process.wait(STOP_LIMIT_S)
         leftovers.end(f"RUNSITE_CONSOLE_OF={self.data_dir}", limit_s=5)
+        for worker in self._workers:
+            worker.wait(STOP_LIMIT_S)
 
     @property
     def logs(self) -> str:
@@ -211,7 +244,7 @@ class Console:
         question = f"SELECT status, count(*) FROM runs_run WHERE id IN ({marks}) GROUP BY status"
         end = time.perf_counter() + limit_s
         while True:
-            found: dict[str, int] = dict(self._connection().execute(question, keys).fetchall())
+            found: dict[str, int] = dict(self.ask(question, keys))
             at = time.perf_counter()
             if found.get("succeeded", 0) == len(keys):
                 return at

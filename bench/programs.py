@@ -21,6 +21,19 @@ NOTHING = {
 }
 """Reads its input, does nothing, writes an empty result."""
 
+SLEEPER = {
+    "app.yaml": """\
+type: python
+files: [main.py]
+configuration:
+  options:
+    items:
+      - {name: sleep, option_type: float, default: 600, required: false}
+""",
+    "main.py": "import sys\nimport time\n\ntime.sleep(float(sys.argv[2]))\nprint('{}')\n",
+}
+"""Does nothing for so many seconds."""
+
 PRINTER = {
     "app.yaml": """\
 type: python

@@ -88,3 +88,32 @@ def check_proxies(
             )
         ]
     return []
+
+
+@register(Tags.security)
+def check_store(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """W005: objects would travel in the clear; W006: keys for a store that is not used."""
+    store = settings.RUNSITE_STORE
+    if store is None:
+        if not settings.RUNSITE_S3_ACCESS_KEY:
+            return []
+        return [
+            Warning(
+                "Keys for an S3 store are set, but objects are kept in the data directory.",
+                hint="Set RUNSITE_STORE_URL to s3://bucket, or unset the keys.",
+                id="runs.W006",
+            )
+        ]
+    endpoint = urlsplit(store["endpoint"] or "https://")
+    if endpoint.scheme == "http" and endpoint.hostname not in _LOOPBACK:
+        return [
+            Warning(
+                "The endpoint of the store is http://: inputs and results travel in the clear.",
+                hint="Give RUNSITE_STORE_URL an endpoint with https://, unless the network"
+                " between is yours alone.",
+                id="runs.W005",
+            )
+        ]
+    return []

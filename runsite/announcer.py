@@ -15,10 +15,10 @@ PATIENCE_S = 15.0
 LINK_HOURS = 24
 
 
-def leave_behind(settings: ModuleType, notes: list[str]) -> None:
+def leave_behind(settings: ModuleType, notes: list[str], *, lock: int) -> None:
     """Fork the announcer; this process goes on (and becomes the manager).
 
-    `notes` are lines to repeat below the address.
+    `notes` are lines to repeat below the address, `lock` is the open lock of the data directory.
     """
     parent = os.getpid()
     sys.stdout.flush()
@@ -27,6 +27,9 @@ def leave_behind(settings: ModuleType, notes: list[str]) -> None:
         return
     code = 1
     try:
+        # The manager may be stopped while we wait for the database: the next start must not find
+        # the data directory in use because of us.
+        os.close(lock)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.nice(5)  # web and worker come first

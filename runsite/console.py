@@ -296,7 +296,7 @@ def _become_manager(settings: ModuleType, lock: int, notes: list[str]) -> NoRetu
     os.environ["RUNSITE_MANAGER_WORKER"] = shlex.join(worker_words())
     os.set_inheritable(lock, True)
     os.chdir(run)
-    announcer.leave_behind(settings, notes)
+    announcer.leave_behind(settings, notes, lock=lock)
     _become([sys.executable, "-m", "runsite.process_manager", "-c", configuration.name])
 
 

@@ -1,15 +1,20 @@
-"""Keeps the secrets of one-time links out of the log: addresses are logged when they fail."""
+"""Keeps secrets of links and of signed requests out of the log: addresses are logged on errors."""
 
 from __future__ import annotations
 
 import logging
 import re
 
-_LINK = re.compile(r"(/sign-in/link/)[^/\s?\"']+")
+_SECRETS = (
+    re.compile(r"(/sign-in/link/)[^/\s?\"']+"),
+    # Addresses that let their reader at objects of the store, and what requests are signed with.
+    re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+", re.IGNORECASE),
+    re.compile(r"(\bAWS4-HMAC-SHA256 Credential=)[^\"'\r\n]+"),
+)
 
 
 class HideSecrets(logging.Filter):
-    """Puts `…` where a line names the secret of a sign-in link; drops no line."""
+    """Puts `…` where a line names the secret of a sign-in link or of a request; drops no line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record when its words hold a secret; always True."""
@@ -17,7 +22,9 @@ class HideSecrets(logging.Filter):
             words = record.getMessage()
         except (TypeError, ValueError):
             return True  # the handler reports a line that cannot be made
-        hidden = _LINK.sub(r"\1…", words)
+        hidden = words
+        for secret in _SECRETS:
+            hidden = secret.sub(r"\1…", hidden)
         if hidden != words:
             record.msg, record.args = hidden, None
         return True

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from runs.execution.package_index import index_environment
 from runsite import env
+from runsite.store_url import parse_store_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 MIB = 1 << 20
@@ -244,6 +245,17 @@ def _database() -> dict[str, Any]:
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# --- Store ------------------------------------------------------------------------------------
+
+# None: the folder `store` in the data directory.
+RUNSITE_STORE = parse_store_url("RUNSITE_STORE_URL", env.text("RUNSITE_STORE_URL"))
+RUNSITE_S3_ACCESS_KEY = env.secret("RUNSITE_S3_ACCESS_KEY")
+RUNSITE_S3_SECRET_KEY = env.secret("RUNSITE_S3_SECRET_KEY")
+if (RUNSITE_S3_ACCESS_KEY is None) != (RUNSITE_S3_SECRET_KEY is None):
+    raise env.SettingError(
+        "RUNSITE_S3_ACCESS_KEY and RUNSITE_S3_SECRET_KEY belong together; set both or none."
+    )
+
 # --- Broker (Celery) --------------------------------------------------------------------------
 
 RUNSITE_BROKER_URL = (
@@ -412,6 +424,8 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- Log of the processes ---------------------------------------------------------------------
 
+# Without one only root of the installation sees the figures for monitoring.
+RUNSITE_METRICS_TOKEN = env.secret("RUNSITE_METRICS_TOKEN")
 RUNSITE_LOG_LEVEL = env.text(
     "RUNSITE_LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR")
 )

@@ -6,6 +6,9 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from runsite.parent_watch import watch_parent
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "runsite.settings")
 
 application = get_wsgi_application()
+watch_parent()

@@ -11,6 +11,7 @@ ALL = (
     checks.check_public_address,
     checks.check_debug,
     checks.check_proxies,
+    checks.check_store,
 )
 
 
@@ -27,6 +28,8 @@ def good(settings) -> None:
     settings.RUNSITE_HOST = "127.0.0.1"
     settings.RUNSITE_TRUSTED_PROXIES = ()
     settings.DEBUG = False
+    settings.RUNSITE_STORE = None
+    settings.RUNSITE_S3_ACCESS_KEY = None
 
 
 def test_the_defaults_are_fine():
@@ -59,3 +62,23 @@ def test_debug_pages_for_the_network(settings):
 def test_a_proxy_that_nobody_named(settings):
     settings.RUNSITE_PUBLIC_URL = "https://console.example.org"
     assert found() == ["runs.W004"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "ids"),
+    [
+        (None, []),
+        ("https://s3.example.org", []),
+        ("http://127.0.0.1:9000", []),
+        ("http://s3.example.org", ["runs.W005"]),
+    ],
+)
+def test_objects_in_the_clear(settings, endpoint, ids):
+    settings.RUNSITE_STORE = {"bucket": "runs", "endpoint": endpoint}
+    settings.RUNSITE_S3_ACCESS_KEY = "key"
+    assert found() == ids
+
+
+def test_keys_of_a_store_that_is_not_used(settings):
+    settings.RUNSITE_S3_ACCESS_KEY = "key"
+    assert found() == ["runs.W006"]

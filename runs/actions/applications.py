@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from runs.actions.actors import Actor
+from runs.actions.application_settings import RunSettings, settings_columns
 from runs.actions.audit import record_change
 from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed
 from runs.domain.ids import is_chosen_id
@@ -83,11 +85,13 @@ def update_application(
     time_limit_s: int | None = None,
     repeatable: bool = True,
     main_metric: str = "",
+    run_settings: RunSettings | None = None,
     now: datetime | None = None,
 ) -> Application:
     """Change the settings of an application; limits of None mean those of the installation.
 
-    Raises `FieldsInvalid` with the messages of each field.
+    Without `run_settings` what these hold stays as it is. Raises `FieldsInvalid` with the messages
+    of each field.
     """
     check_manages(actor)
     errors = _text_errors(name, description)
@@ -100,6 +104,12 @@ def update_application(
         errors["running_limit"] = ["Give a number from 1 to 100000, or leave it empty."]
     if len(main_metric) > 200:
         errors["main_metric"] = ["A metric's name has at most 200 characters."]
+    more: dict[str, Any] = {}
+    if run_settings is not None:
+        try:
+            more = settings_columns(application, run_settings)
+        except FieldsInvalid as error:
+            errors |= error.errors
     if errors:
         raise FieldsInvalid(errors)
     columns = {
@@ -109,6 +119,7 @@ def update_application(
         "time_limit_s": time_limit_s,
         "repeatable": repeatable,
         "main_metric": main_metric.strip(),
+        **more,
     }
     changed = [field for field, value in columns.items() if getattr(application, field) != value]
     if not changed:

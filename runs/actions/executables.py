@@ -12,6 +12,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from runs.actions.actors import Actor
+from runs.actions.application_settings import adopted_concurrency, concurrency_warning
 from runs.actions.applications import check_manages, check_new_application, create_application
 from runs.actions.audit import record_change
 from runs.actions.builds import Build, build_from_archive, build_from_files, build_from_folder
@@ -170,6 +171,8 @@ def store_build(
                     python_version=manifest.python.version,
                     now=now,
                 )
+            adopted = adopted_concurrency(held, manifest)
+            warning = "" if adopted else concurrency_warning(held, manifest)
             last = held.executables.aggregate(last=Max("number"))["last"] or 0
             executable = Executable.objects.create(
                 application=held,
@@ -181,14 +184,14 @@ def store_build(
                 unpacked_bytes=build.unpacked_bytes,
                 file_count=build.file_count,
                 manifest=manifest_to_json(manifest),
-                warnings=list(build.warnings),
+                warnings=[*build.warnings, *([warning] if warning else [])],
                 content_format=manifest.content.format,
                 platform=build.platform,
                 environment=environment,
                 uploaded_by=actor.user,
                 created_at=now,
             )
-            Application.objects.filter(pk=held.pk).update(executable=executable)
+            Application.objects.filter(pk=held.pk).update(executable=executable, **adopted)
             record_change(
                 account=held.account,
                 actor=actor,
@@ -202,6 +205,8 @@ def store_build(
         object_store().delete_prefix(prefix)
         raise
     application.executable = executable
+    for name, value in adopted.items():
+        setattr(application, name, value)
     return executable
 
 

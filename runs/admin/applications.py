@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from runs.actions.application_settings import SETTING_NAMES
 from runs.admin.site import ReadOnlyTable, Table, site
 from runs.models import (
     Application,
@@ -19,7 +20,15 @@ from runs.models import (
 class ApplicationTable(Table):
     """Names and limits may be changed; what an application runs is changed on its page."""
 
-    list_display = ("application_id", "name", "account", "running_limit", "created_at")
+    list_display = (
+        "application_id",
+        "name",
+        "account",
+        "running_limit",
+        "slots",
+        "concurrency_limit",
+        "created_at",
+    )
     list_select_related = ("account", "executable__application", "default_instance", "created_by")
     search_fields = ("application_id", "name", "account__slug")
     readonly_fields = (
@@ -31,6 +40,8 @@ class ApplicationTable(Table):
         "created_by",
         "created_at",
         "archived_at",
+        # Checked by the application's own page, which knows the manifest.
+        *SETTING_NAMES,
     )
 
     def has_add_permission(self, request: object) -> bool:

@@ -28,6 +28,6 @@ class QueueTable(Table):
 class LaneTable(ReadOnlyTable):
     """Groups of runs that wait for the same things."""
 
-    list_display = ("queue", "application", "environment")
+    list_display = ("queue", "application", "environment", "slots")
     list_select_related = ("queue", "application", "environment")
     search_fields = ("queue__name", "application__application_id", "environment__key")

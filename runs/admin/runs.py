@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.contrib import admin
 
 from runs.admin.site import ReadOnlyTable, site
-from runs.models import Asset, Run, RunEvent, RunFile, RunMetric, RunOption
+from runs.models import Asset, Run, RunEvent, RunFile, RunMetric, RunOption, RunWait
 
 
 @admin.register(Run, site=site)
@@ -21,10 +21,12 @@ class RunTable(ReadOnlyTable):
         "account",
         "status",
         "end_reason",
+        "hold",
+        "slots",
         "created_at",
         "duration_s",
     )
-    list_filter = ("status",)
+    list_filter = ("status", "hold")
     list_select_related = (
         "application",
         "account",
@@ -74,6 +76,16 @@ class RunOptionTable(PartTable):
     list_display = ("run", "name", "short", "source", "passed")
     list_select_related = ("run", "application", "account")
     large_values = ("text",)
+
+
+@admin.register(RunWait, site=site)
+class RunWaitTable(PartTable):
+    """Runs that wait for other runs."""
+
+    list_display = ("run", "awaited", "open", "outcome")
+    list_filter = ("open",)
+    list_select_related = ("run", "awaited")
+    search_fields = ("=run__run_id", "=awaited__run_id")
 
 
 @admin.register(RunMetric, site=site)

@@ -1,18 +1,18 @@
-"""Workers, their lives, and the leases of loops."""
+"""Workers, their lives, the leases of loops, and counts of what happened."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
 from runs.admin.site import ReadOnlyTable, site
-from runs.models import LoopLease, Worker, WorkerBoot
+from runs.models import Counter, LoopLease, Worker, WorkerBoot
 
 
 @admin.register(Worker, site=site)
 class WorkerTable(ReadOnlyTable):
     """Workers by name; fed by heartbeats, drained on the workers page."""
 
-    list_display = ("name", "host", "state", "slots_used", "slots", "seen_at", "software")
+    list_display = ("name", "host", "state", "slots_used", "slots", "labels", "seen_at", "software")
     list_filter = ("state",)
     search_fields = ("name", "host", "boot_id")
 
@@ -32,3 +32,12 @@ class LoopLeaseTable(ReadOnlyTable):
 
     list_display = ("name", "holder", "seen_at")
     search_fields = ("name", "holder")
+
+
+@admin.register(Counter, site=site)
+class CounterTable(ReadOnlyTable):
+    """How often something has happened, over all processes and restarts."""
+
+    list_display = ("name", "label", "value")
+    list_filter = ("name",)
+    search_fields = ("name", "label")

@@ -6,20 +6,25 @@ import posixpath
 
 from yaml.nodes import Node, ScalarNode, SequenceNode
 
+from runs.domain.concurrency import POLICIES, check_expression
 from runs.domain.content import FORMATS
+from runs.domain.errors import RunsiteError
 from runs.domain.file_rules import leaves_root
 from runs.domain.manifest_fields import (
     Build,
+    Concurrency,
     Content,
     PythonSettings,
     Requirements,
     RunsiteSettings,
 )
 from runs.domain.manifest_options import one_line
+from runs.domain.retry import parse_retry_on
 from runs.domain.yaml_keys import Reader
 from runs.domain.yaml_text import is_written_as_text, kind_of, plain_value, shortened
 
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+LIMIT_ACTIONS = ("fail", "truncate")
 
 
 def read_inner_path(block: Reader, key: str, default: str) -> str:
@@ -195,13 +200,82 @@ def read_runsite(block: Reader) -> RunsiteSettings:
         repeatable=_read_flag(block, "repeatable"),
         slots=_read_count(block, "slots") or 1,
         free_options=_read_flag(block, "free_options"),
-        stop_signal=block.take_choice("stop_signal", choices=STOP_SIGNALS, default="SIGTERM"),
+        stop_signal=block.take_choice("stop_signal", choices=STOP_SIGNALS, default="SIGINT"),
         memory_limit_mb=_read_count(block, "memory_limit_mb"),
         log_limit_mb=_read_count(block, "log_limit_mb"),
         output_limit_mb=_read_count(block, "output_limit_mb"),
+        keep_at_time_limit=_read_flag(block, "keep_at_time_limit"),
+        queue_limit_s=_read_above_zero(block, "queue_limit_s"),
+        process_limit=_read_count(block, "process_limit"),
+        log_limit_action=block.take_choice("log_limit_action", choices=LIMIT_ACTIONS, default=""),
+        output_limit_action=block.take_choice(
+            "output_limit_action", choices=LIMIT_ACTIONS, default=""
+        ),
+        stop_grace_s=_read_above_zero(block, "stop_grace_s"),
+        retries=_read_count(block, "retries", least=0),
+        retry_on=_read_retry_on(block),
+        retry_delay_s=_read_above_zero(block, "retry_delay_s", or_zero=True),
+        concurrency=_read_concurrency(block.take_mapping("concurrency")),
     )
-    block.finish()
+    block.finish(
+        {
+            "memory_limit": block.path_of("memory_limit_mb"),
+            "retry_delay": block.path_of("retry_delay_s"),
+            "concurrency_limit": block.path_of("concurrency.limit"),
+            "concurrency_policy": block.path_of("concurrency.policy"),
+        }
+    )
     return settings
+
+
+def _read_retry_on(block: Reader) -> tuple[str, ...]:
+    """A list of words, or one text with spaces between them."""
+    node = block.node_of("retry_on")
+    if isinstance(node, SequenceNode) and "retry_on" in block:
+        written = " ".join(block.take_texts("retry_on") or ())
+    else:
+        written = block.take_text("retry_on")
+    try:
+        return parse_retry_on(written)
+    except RunsiteError as problem:
+        _refuse(block, "retry_on", problem, "Correct it.")
+        return ()
+
+
+def _refuse(block: Reader, key: str, problem: RunsiteError, usual_remedy: str) -> None:
+    """Note what another rule of the domain says of the value of `key`."""
+    cause, _dot, remedy = problem.message.rstrip(".").partition(". ")
+    block.problems.error(
+        block.node_of(key),
+        block.path_of(key),
+        f"`{block.path_of(key)}` cannot be used: {cause[:1].lower()}{cause[1:]}",
+        f"{remedy}." if remedy else usual_remedy,
+    )
+
+
+def _read_concurrency(block: Reader) -> Concurrency:
+    """The `runsite.concurrency` block."""
+    standard = Concurrency()
+    made = Concurrency(
+        key=one_line(block.take_text("key")),
+        limit=_read_count(block, "limit"),
+        policy=block.take_choice("policy", choices=POLICIES, default=standard.policy),
+    )
+    try:
+        # Which options there are is asked when a run is submitted: it may be given free ones.
+        check_expression(made.key, None)
+    except RunsiteError as problem:
+        _refuse(block, "key", problem, "Name options in braces, like `{region}`.")
+        return standard
+    if made.limit is None and "limit" not in block and made != standard:
+        block.problems.error(
+            block.node,
+            block.path,
+            f"`{block.path}` has no `limit`",
+            "Say how many runs may be active at once, usually `limit: 1`.",
+        )
+    block.finish()
+    return made
 
 
 def _read_flag(block: Reader, key: str) -> bool | None:
@@ -211,23 +285,24 @@ def _read_flag(block: Reader, key: str) -> bool | None:
     return None
 
 
-def _read_above_zero(block: Reader, key: str) -> float | None:
+def _read_above_zero(block: Reader, key: str, *, or_zero: bool = False) -> float | None:
     node: Node | None = block.node_of(key)
     number = block.take_number(key)
-    if number is not None and number <= 0:
+    if number is not None and (number < 0 or (number == 0 and not or_zero)):
         block.problems.error(
             node,
             block.path_of(key),
-            f"`{block.path_of(key)}` is {number}, but must be above 0",
+            f"`{block.path_of(key)}` is {number}, but must "
+            + ("not be below 0" if or_zero else "be above 0"),
             "Correct it, or leave it out for the installation's value.",
         )
         return None
     return None if number is None else float(number)
 
 
-def _read_count(block: Reader, key: str) -> int | None:
+def _read_count(block: Reader, key: str, *, least: int = 1) -> int | None:
     node: Node | None = block.node_of(key)
-    number = _read_above_zero(block, key)
+    number = _read_above_zero(block, key, or_zero=least == 0)
     if number is not None and number != int(number):
         block.problems.error(
             node,

@@ -137,17 +137,42 @@ class OptionsBlock:
 
 
 @dataclass(frozen=True)
+class Concurrency:
+    """How many runs may be active at once, per value of `key`; no `limit` is no rule.
+
+    `key` is a text with names of options in braces; empty, the runs of the application share one.
+    """
+
+    key: str = ""
+    limit: int | None = None
+    policy: str = "queue"
+
+
+@dataclass(frozen=True)
 class RunsiteSettings:
-    """The `runsite` block: what this console adds. None where nothing is said."""
+    """The `runsite` block: what this console adds. None, or an empty text, where nothing is said.
+
+    `retry_on` are words of `runs.domain.retry`.
+    """
 
     time_limit_s: float | None = None
     repeatable: bool | None = None
     slots: int = 1
     free_options: bool | None = None
-    stop_signal: str = "SIGTERM"
+    stop_signal: str = "SIGINT"
     memory_limit_mb: int | None = None
     log_limit_mb: int | None = None
     output_limit_mb: int | None = None
+    keep_at_time_limit: bool | None = None
+    queue_limit_s: float | None = None
+    process_limit: int | None = None
+    log_limit_action: str = ""
+    output_limit_action: str = ""
+    stop_grace_s: float | None = None
+    retries: int | None = None
+    retry_on: tuple[str, ...] = ()
+    retry_delay_s: float | None = None
+    concurrency: Concurrency = field(default_factory=Concurrency)
 
 
 @dataclass(frozen=True)
@@ -238,10 +263,24 @@ def manifest_from_json(data: Mapping[str, Any]) -> Manifest:
                     ),
                 )
             ),
-            runsite=RunsiteSettings(**_fields(RunsiteSettings, _part(data, "runsite"))),
+            runsite=_runsite(_part(data, "runsite")),
             warnings=tuple(Problem(**_fields(Problem, item)) for item in data.get("warnings", ())),
         )
     )
+
+
+def _runsite(data: Mapping[str, Any]) -> RunsiteSettings:
+    settings = RunsiteSettings(
+        **_fields(
+            RunsiteSettings,
+            data,
+            concurrency=Concurrency(**_fields(Concurrency, _part(data, "concurrency"))),
+        )
+    )
+    # Before there was a stop signal, its default was written here although it did nothing.
+    if "stop_grace_s" not in data and settings.stop_signal == "SIGTERM":
+        return dataclasses.replace(settings, stop_signal=RunsiteSettings.stop_signal)
+    return settings
 
 
 def _part(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

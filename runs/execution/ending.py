@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -9,8 +10,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from runs.execution.tree import Proc, command_line, read_process, still_runs
+from runs.execution.urgency import urgent
 
 _STOP_ROUNDS = 20
+_MANY = 8
 _LISTED = 200
 
 
@@ -20,7 +23,7 @@ class Victim(NamedTuple):
     proc: Proc
     command: str
     signal: str
-    """"SIGTERM" or "SIGKILL": the last one it was sent."""
+    """The name of the last one it was sent."""
 
 
 class Ending:
@@ -28,16 +31,20 @@ class Ending:
 
     def __init__(self) -> None:
         self.victims: dict[tuple[int, int], Victim] = {}
-        self.unlisted = 0
-        """Processes ended beyond those listed, as a fork bomb has thousands."""
+        self._unlisted: set[tuple[int, int]] = set()
         self.refused: dict[tuple[int, int], Victim] = {}
         """Processes that the system did not let us signal."""
+
+    @property
+    def unlisted(self) -> int:
+        """How many were ended beyond those listed, as a fork bomb has thousands."""
+        return len(self._unlisted)
 
     def note(self, proc: Proc, name: str) -> None:
         """Remember that `proc` was sent the signal `name`."""
         before = self.victims.get(proc.key)
         if before is None and len(self.victims) >= _LISTED:
-            self.unlisted += 1
+            self._unlisted.add(proc.key)
             return
         command = before.command if before else command_line(proc.pid)
         self.victims[proc.key] = Victim(proc, command, name)
@@ -51,12 +58,14 @@ def end_processes(
     hurry: Callable[[], bool] = lambda: False,
     groups: Callable[[list[Proc]], set[int]] = lambda procs: led_groups(procs),
     give_up_s: float | None = None,
+    find_quickly: Callable[[], list[Proc]] | None = None,
 ) -> Ending:
     """End all that `find` returns: SIGTERM, `grace_s` seconds, then SIGKILL until none is left.
 
     `find` reads the living processes afresh at each call. `tick` is called at least five times a
     second; `hurry` answers whether to skip what remains of the grace period; `groups` says which
-    process groups belong to a list of processes as a whole. Returns when nothing is left but what
+    process groups belong to a list of processes as a whole; `find_quickly` may overlook some, but
+    must wait for none, which `find` may do in a fork loop. Returns when nothing is left but what
     the system forbids to signal, or after `give_up_s` seconds of killing.
     """
     ending = Ending()
@@ -70,7 +79,23 @@ def end_processes(
             _send(proc, signal.SIGTERM, ending)
             _send(proc, signal.SIGCONT, ending)  # a stopped process hears nothing else
         _wait_for(find, asked, grace_s, tick, hurry)
-    _kill(find, ending, tick, groups, give_up_s)
+    _kill(find, find_quickly or find, ending, tick, groups, give_up_s)
+    return ending
+
+
+def ask_group(procs: list[Proc], group: int, number: signal.Signals) -> Ending:
+    """Send a signal to a process group, as a terminal does for Ctrl-C; who of `procs` got it.
+
+    Whichever of `procs` is stopped goes on, as it could not react else; those outside of the group
+    are asked by those within it, or not at all.
+    """
+    ending = Ending()
+    for proc in procs:
+        if proc.group == group:
+            ending.note(proc, number.name)
+    send_group(group, number)
+    for proc in procs:
+        _send(proc, signal.SIGCONT, ending)
     return ending
 
 
@@ -97,6 +122,7 @@ def _wait_for(
 
 def _kill(
     find: Callable[[], list[Proc]],
+    find_quickly: Callable[[], list[Proc]],
     ending: Ending,
     tick: Callable[[], None],
     groups: Callable[[list[Proc]], set[int]],
@@ -104,36 +130,47 @@ def _kill(
 ) -> None:
     started = time.monotonic()
     empty_looks = 0
-    while True:
-        living = [proc for proc in find() if proc.key not in ending.refused]
-        if not living:
-            # One that forks and exits all the time can slip through a single look.
-            empty_looks += 1
-            if empty_looks > 1 or not ending.victims:
+    with contextlib.ExitStack() as hurry:
+        while True:
+            living = _not_refused(find_quickly(), ending) or _not_refused(find(), ending)
+            if not living:
+                # One that forks and exits all the time can slip through a single look.
+                empty_looks += 1
+                if empty_looks > 1 or not ending.victims:
+                    return
+                continue
+            empty_looks = 0
+            if give_up_s is not None and time.monotonic() - started > give_up_s:
                 return
-            continue
-        empty_looks = 0
-        if give_up_s is not None and time.monotonic() - started > give_up_s:
-            return
-        if len(living) > 1:
-            living = _freeze(find, living, ending, groups)
-        for proc in living:
-            if still_runs(proc):
-                ending.note(proc, "SIGKILL")
-        for group in groups(living):
-            send_group(group, signal.SIGKILL)
-        for proc in living:
-            _send(proc, signal.SIGKILL, ending)
-        until = time.monotonic() + 0.2
-        pause = 0.001
-        while time.monotonic() < until and any(still_runs(proc) for proc in living):
-            time.sleep(pause)
-            pause = min(0.02, pause * 1.5)
-        tick()
+            if len(living) > _MANY:
+                hurry.enter_context(urgent())
+            if len(living) > 1:
+                living = _freeze(find, find_quickly, living, ending, groups)
+            _kill_once(living, ending, groups)
+            tick()
+
+
+def _kill_once(
+    living: list[Proc], ending: Ending, groups: Callable[[list[Proc]], set[int]]
+) -> None:
+    """SIGKILL to each, and a moment to end."""
+    for proc in living:
+        if still_runs(proc):
+            ending.note(proc, "SIGKILL")
+    for group in groups(living):
+        send_group(group, signal.SIGKILL)
+    for proc in living:
+        _send(proc, signal.SIGKILL, ending)
+    until = time.monotonic() + 0.2
+    pause = 0.001
+    while time.monotonic() < until and any(still_runs(proc) for proc in living):
+        time.sleep(pause)
+        pause = min(0.02, pause * 1.5)
 
 
 def _freeze(
     find: Callable[[], list[Proc]],
+    find_quickly: Callable[[], list[Proc]],
     living: list[Proc],
     ending: Ending,
     groups: Callable[[list[Proc]], set[int]],
@@ -143,14 +180,21 @@ def _freeze(
     for _round in range(_STOP_ROUNDS):
         fresh = [proc for proc in living if proc.key not in stopped]
         if not fresh:
+            living = find()
+            fresh = [proc for proc in living if proc.key not in stopped]
+        if not fresh:
             break
         for group in groups(fresh):
             send_group(group, signal.SIGSTOP)
         for proc in fresh:
             _send(proc, signal.SIGSTOP, ending)
             stopped[proc.key] = proc
-        living = find()
-    return [proc for proc in living if proc.key not in ending.refused]
+        living = find_quickly()
+    return _not_refused(living, ending)
+
+
+def _not_refused(procs: list[Proc], ending: Ending) -> list[Proc]:
+    return [proc for proc in procs if proc.key not in ending.refused]
 
 
 def led_groups(procs: list[Proc]) -> set[int]:

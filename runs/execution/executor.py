@@ -9,14 +9,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, Signals
 
 from runs.execution import process
-from runs.execution.exit_codes import explain
+from runs.execution.demands import HOW, REASONS, Demand, demand_of
+from runs.execution.limits import LimitWatch
+from runs.execution.outcomes import never_ran, stream_warnings, told_end
 from runs.execution.pump import Pump
-from runs.execution.spec import CannotStart, Ended, LogSink, Outcome, Reason, RunSpec, Stop, Usage
+from runs.execution.spec import (
+    Asked,
+    Breach,
+    CannotStart,
+    Ended,
+    LogSink,
+    Outcome,
+    Reason,
+    RunSpec,
+    Stop,
+    Usage,
+)
 from runs.execution.start_failures import check_start, words_for
 from runs.execution.tree import MARK, TICKS_PER_S
+from runs.execution.urgency import urgent
 from runs.execution.usage import Meter, peak_memory
 
 LOOK_EVERY_S = 0.15
@@ -24,12 +38,8 @@ LOOK_EVERY_S = 0.15
 
 _LEFT_GRACE_S = 1.0
 _SLOW_SINK_S = 10.0
-_HOW = {
-    Reason.CANCELED: "canceled",
-    Reason.WORKER_STOPPED: "worker stopped",
-    Reason.TIMED_OUT: "time limit",
-    Reason.OUTPUT_TOO_LARGE: "output limit",
-}
+_RUNAWAY = 1.5
+"""A run that goes on growing beyond this part of its memory limit is killed at once."""
 
 
 def execute(
@@ -51,7 +61,7 @@ def execute(
     execution = _Execution(spec, log, should_stop, on_usage, tick)
     wish = should_stop()
     if wish is not None:
-        execution.reason = _reason_of(wish)
+        execution.reason = REASONS[wish]
         spec.workspace.joinpath("stdout").touch()
         return execution.outcome(exit_code=None, signal=None)
     try:
@@ -89,6 +99,10 @@ class _Execution:
     tree: process.RunTree = field(init=False)
     pump: Pump = field(init=False)
     meter: Meter | None = None
+    limits: LimitWatch = field(init=False)
+    breach: Breach | None = None
+    asked: Asked | None = None
+    runaway: bool = False
     ended_by_itself: bool = False
     ooms: int = 0
     inodes: set[int] = field(default_factory=set)
@@ -143,20 +157,39 @@ class _Execution:
             every_s=spec.usage_every_s,
             own_peak_bytes=peak_memory("self"),  # after the start: it may have grown meanwhile
         )
+        self.limits = LimitWatch(
+            self.tree,
+            memory_limit_bytes=spec.memory_limit_bytes,
+            process_limit=spec.process_limit,
+        )
         self.pump.start()
 
     def watch(self) -> None:
         """Wait for the end of the program, or bring it about; then end what it left."""
         assert self.meter is not None
-        while not self.child.wait(min(LOOK_EVERY_S, self.meter.due_in(), self._time_left())):
-            self.tick()
-            reason, wish = self._wants_end()
-            if reason is not None:
-                self._end_all(reason, wish)
+        while not self._has_ended_within(min(LOOK_EVERY_S, self.meter.due_in(), self._time_left())):
+            demand = self._demand()
+            if demand is None:
+                self.tick()
+                self.meter.sample()
+            elif demand.reason is not Reason.STOPPED_EARLY:
+                self._end_all(demand)
                 return
-            self.meter.sample()
+            elif not self.child.wait(0):
+                self._stop_and_keep()
+                return
         self.ended_by_itself = True
         self._end_left()
+
+    def _has_ended_within(self, wait_s: float) -> bool:
+        """Wait for the program; not so long if meanwhile it breaks a limit."""
+        until = time.monotonic() + wait_s
+        while not self.child.wait(min(wait_s, self.limits.due_in_s)):
+            wait_s = until - time.monotonic()
+            self.breach = self.limits.look()
+            if wait_s <= 0 or self.breach is not None:
+                return False
+        return True
 
     def finish(self) -> Outcome:
         """Collect what is known once nothing is alive."""
@@ -175,8 +208,10 @@ class _Execution:
         signal = -code if code < 0 else None
         if signal == SIGKILL and self.ended_by_itself and _oom_kills() > self.ooms:
             self.reason = Reason.OUT_OF_MEMORY
-        if self.reason is None and (self.pump.over_limit.is_set() or self.pump.store_failure):
+        if self.reason is None and self._output_is_too_large():
             self.reason = Reason.OUTPUT_TOO_LARGE  # it ended before it could be ended for it
+        if self.reason is None and self.should_stop() is Stop.LOG_LIMIT:
+            self.reason = Reason.LOG_TOO_LARGE
         return self.outcome(exit_code=code if code >= 0 else None, signal=signal)
 
     def abandon(self) -> None:
@@ -199,32 +234,21 @@ class _Execution:
         """The outcome of a program that never ran."""
         self.stdout.touch()
         self.reason = Reason.NOT_STARTED
-        cause, _colon, remedy = words.partition(": ")
-        made = self.outcome(exit_code=None, signal=None)
-        error = f"not started: {cause.rstrip('.')}"
-        detail = words if remedy else f"{words} Upload the application again."
-        return _with_words(made, error, detail)
+        return never_ran(self.outcome(exit_code=None, signal=None), words)
 
     def outcome(self, *, exit_code: int | None, signal: int | None) -> Outcome:
         """What came of it, as far as it got."""
-        spec = self.spec
-        store_failure = ""
-        stdout_bytes = 0
-        if hasattr(self, "pump"):
-            stdout_bytes = self.pump.stdout_bytes
-            store_failure = self.pump.store_failure
-            if self.pump.dropped_bytes:
-                self.warnings.append(f"{self.pump.dropped_bytes} bytes of stdout were not kept.")
-            if self.pump.log_failure:
-                self.warnings.append(f"Part of the log was not kept: {self.pump.log_failure}.")
-        told = explain(
-            exit_code,
-            signal,
+        pump = self.pump if hasattr(self, "pump") else None
+        told = told_end(
+            self.spec,
+            pump,
+            exit_code=exit_code,
+            signal=signal,
             reason=self.reason,
-            time_limit_s=spec.time_limit_s,
-            output_limit_bytes=spec.output_limit_bytes,
+            breach=self.breach,
+            asked=self.asked,
         )
-        made = Outcome(
+        return Outcome(
             exit_code=exit_code,
             signal=signal,
             reason=str(self.reason) if self.reason else None,
@@ -234,54 +258,114 @@ class _Execution:
             ended_at=datetime.now(UTC),
             duration_s=time.monotonic() - self.started,
             cpu_s=self.meter.cpu_s if self.meter else 0.0,
-            peak_memory_bytes=self.meter.peak_memory_bytes if self.meter else 0,
+            peak_memory_bytes=self._peak_memory(),
             stdout=self.stdout,
-            stdout_bytes=stdout_bytes,
+            stdout_bytes=pump.stdout_bytes if pump else 0,
             ended=tuple(self.ended),
-            warnings=tuple(self.warnings),
+            warnings=(*self.warnings, *(stream_warnings(self.spec, pump) if pump else ())),
+            stopped_at_limit=bool(
+                self.reason is Reason.STOPPED_EARLY and self.asked and self.asked.at_limit
+            ),
         )
-        if store_failure and self.reason is Reason.OUTPUT_TOO_LARGE:
-            return _with_words(
-                made,
-                f"output not stored: {store_failure}",
-                "The worker could not write the output of the program to its disk; free space in"
-                " its data directory and run it again.",
-            )
-        return made
 
-    def _wants_end(self) -> tuple[Reason | None, Stop | None]:
-        wish = self.should_stop()
-        if wish is not None:
-            return _reason_of(wish), wish
-        if self._time_left() <= 0:
-            return Reason.TIMED_OUT, None
-        if self.pump.over_limit.is_set() or self.pump.store_failure:
-            return Reason.OUTPUT_TOO_LARGE, None
-        return None, None
+    def _demand(self) -> Demand | None:
+        """Whether the program must end; what asks it to stop early comes after all else."""
+        self.breach = self.breach or self.limits.look()
+        return demand_of(
+            self.spec,
+            breach=self.breach,
+            wish=self.should_stop(),
+            too_large=self._output_is_too_large(),
+            time_is_up=self._time_left() <= 0,
+        )
+
+    def _output_is_too_large(self) -> bool:
+        fails = self.spec.output_limit_action == "fail" and self.pump.over_limit.is_set()
+        return fails or bool(self.pump.store_failure)
 
     def _time_left(self) -> float:
         if self.spec.time_limit_s is None:
             return float("inf")
         return max(0.0, self.spec.time_limit_s - (time.monotonic() - self.started))
 
-    def _end_all(self, reason: Reason, wish: Stop | None) -> None:
+    def _stop_and_keep(self) -> None:
+        """Ask the program to write its result and to end; after its time, end it as others."""
+        assert self.meter is not None
+        spec = self.spec
+        number = Signals(spec.stop_signal)
+        grace_s = spec.grace_s if spec.stop_grace_s is None else spec.stop_grace_s
+        asked, warnings, ignored = process.ask_tree(
+            self.tree, number, how=HOW[Reason.STOPPED_EARLY]
+        )
+        self.ended += asked
+        self.warnings += warnings
+        since = time.monotonic()
+        self.asked = Asked(
+            signal=number.name,
+            grace_s=grace_s,
+            at_limit=self.should_stop() is not Stop.KEEP,
+            ignored=ignored,
+        )
+        demand: Demand | None = None
+        while not self._group_has_ended(max(0.0, since + grace_s - time.monotonic())):
+            self.tick()
+            self.meter.sample()
+            demand = self._demand()
+            if demand is not None and demand.reason is not Reason.STOPPED_EARLY:
+                self._end_all(demand)
+                return
+            if time.monotonic() >= since + grace_s:
+                self.asked = replace(self.asked, forced=True)
+                break
+        self.asked = replace(self.asked, took_s=time.monotonic() - since)
+        if self.asked.forced:
+            reason = Reason.STOPPED_EARLY
+            self._end_all(Demand(reason, HOW[reason], spec.grace_s))
+            return
+        self.reason = Reason.STOPPED_EARLY
+        self._end_left()
+
+    def _group_has_ended(self, wait_s: float) -> bool:
+        """Whether the program and all in its group have: who got the signal may be busy saving."""
+        assert self.meter is not None
+        wait_s = min(wait_s, LOOK_EVERY_S, self.meter.due_in())
+        if not self.child.wait(wait_s):
+            return False
+        if all(proc.group != self.child.pid for proc in self.tree.living()):
+            return True
+        self.pump.finished.wait(min(wait_s, 0.05))
+        return False
+
+    def _end_all(self, demand: Demand) -> None:
         """Signals, grace, SIGKILL to everything of the run."""
-        self.reason = reason
-        how = "killed at once" if wish is Stop.KILL else _HOW[reason]
-        self._end(how, 0 if wish is Stop.KILL else self.spec.grace_s)
+        self.reason = demand.reason
+        with urgent() if demand.reason is Reason.PROCESS_LIMIT else contextlib.nullcontext():
+            self._end(demand.how, demand.grace_s)
         while not self.child.wait(LOOK_EVERY_S):
             self.tick()  # only a program of another user is still there: nothing else can be done
         self._end_holders()
 
     def _end_left(self) -> None:
         """The program has ended: give its pipes a moment, then end what it left behind."""
-        self._await_pipes(self.spec.pipe_wait_s, lambda: self.should_stop() is not None)
+        self._await_pipes(self.spec.pipe_wait_s, self._is_wanted_gone)
+        self.breach = self.breach or self.limits.look()
+        if self.breach is not None:
+            self.reason = self.breach.reason
+            with urgent():
+                self._end(HOW[self.reason], 0)
+            self._end_holders()
+            return
         held = not self.pump.finished.is_set()
         if not held and self.tree.none_left():
             return
         grace_s = min(_LEFT_GRACE_S, self.spec.grace_s)
         self._end("held the output open" if held else "left running", grace_s)
         self._end_holders()
+
+    def _is_wanted_gone(self) -> bool:
+        """Whether there is no time for what the ended program left."""
+        self.breach = self.breach or self.limits.look()
+        return self.breach is not None or self.should_stop() not in {None, Stop.KEEP}
 
     def _end_holders(self) -> None:
         """End what keeps the pipes open although it was not found as part of the run."""
@@ -304,7 +388,8 @@ class _Execution:
         ended, warnings = process.end_tree(
             self.tree, how=how, grace_s=grace_s, tick=self._tick_and_sample, hurry=self._hurried
         )
-        self.ended += ended
+        again = {one.pid for one in ended}
+        self.ended = [one for one in self.ended if one.pid not in again] + ended
         self.warnings += warnings
         # What forks and exits faster than anybody looks is met in the group it cannot leave.
         self.tree.sweep()
@@ -315,7 +400,17 @@ class _Execution:
             self.meter.sample()
 
     def _hurried(self) -> bool:
-        return self.should_stop() is Stop.KILL
+        more = self.limits.look()
+        if more is not None and (
+            more.reason is Reason.PROCESS_LIMIT or more.used > _RUNAWAY * more.limit
+        ):
+            self.runaway = True
+        return self.runaway or self.should_stop() is Stop.KILL
+
+    def _peak_memory(self) -> int:
+        if self.meter is None:
+            return 0
+        return max(self.meter.peak_memory_bytes, self.limits.peak_memory_bytes)
 
     def _await_pipes(self, limit_s: float, cut: Callable[[], bool] = lambda: False) -> None:
         """Wait for the end of both streams, until `cut` says that there is no time for it."""
@@ -326,16 +421,8 @@ class _Execution:
                 return
 
 
-def _reason_of(wish: Stop) -> Reason:
-    return Reason.CANCELED if wish is Stop.CANCEL else Reason.WORKER_STOPPED
-
-
 def _without_mark(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name != MARK}
-
-
-def _with_words(outcome: Outcome, error: str, detail: str) -> Outcome:
-    return replace(outcome, error=error, detail=detail)
 
 
 def _oom_kills() -> int:

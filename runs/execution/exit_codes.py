@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal as signals
 from dataclasses import dataclass
 
+from runs.execution.spec import Asked, Breach
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -14,6 +16,16 @@ class Explanation:
     """One short line, empty when nothing went wrong."""
     detail: str
     """One sentence of cause and remedy, empty when `error` is."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is known of an end besides its reason."""
+
+    breach: Breach | None = None
+    asked: Asked | None = None
+    log_limit_bytes: int | None = None
+    logged_bytes: int = 0
 
 
 NOTHING = Explanation("", "")
@@ -72,6 +84,7 @@ def explain(
     reason: str | None = None,
     time_limit_s: float | None = None,
     output_limit_bytes: int | None = None,
+    figures: Figures = Figures(),
 ) -> Explanation:
     """What to tell people about an end.
 
@@ -79,7 +92,7 @@ def explain(
     an end reason that the console gave (`spec.Reason`), None when the program ended by itself.
     """
     if reason is not None:
-        return _for_reason(reason, time_limit_s, output_limit_bytes)
+        return _for_limit(reason, figures) or _for_reason(reason, time_limit_s, output_limit_bytes)
     if signal is not None:
         return Explanation(f"killed by signal {signal}", _signal_detail(signal))
     if not exit_code:
@@ -129,6 +142,74 @@ def _for_reason(
             " worker with more memory.",
         )
     return Explanation(reason.replace("_", " "), "The log and the history of the run say more.")
+
+
+def _for_limit(reason: str, figures: Figures) -> Explanation | None:
+    """The words of the limits and of stop and keep, with the figures that are known."""
+    if reason == "memory_limit":
+        return _memory_limit(figures.breach)
+    if reason == "process_limit":
+        return _process_limit(figures.breach)
+    if reason == "log_too_large":
+        limit = f" of {_size(figures.log_limit_bytes)}" if figures.log_limit_bytes else ""
+        logged = f": {_size(figures.logged_bytes)} were logged" if figures.logged_bytes else ""
+        return Explanation(
+            f"log limit{limit}{logged}",
+            "The program logged more than is allowed and was ended; log less, or raise the log"
+            " limit of the application.",
+        )
+    if reason == "stopped_early":
+        return _stopped_early(figures.asked)
+    return None
+
+
+def _memory_limit(breach: Breach | None) -> Explanation:
+    remedy = "give it a smaller input, or raise the memory limit of the application."
+    if breach is None:
+        return Explanation(
+            "memory limit", f"The program used more memory than is allowed and was ended; {remedy}"
+        )
+    whose = "1 process" if breach.processes == 1 else f"{breach.processes} processes"
+    most = f" (`{breach.largest}` had {_size(breach.largest_used)})" if breach.largest else ""
+    return Explanation(
+        f"memory limit: {_size(breach.limit)} allowed, {_size(breach.used)} used by {whose}",
+        f"The program used more memory than is allowed{most} and was ended; {remedy}",
+    )
+
+
+def _process_limit(breach: Breach | None) -> Explanation:
+    remedy = "start fewer at once, or raise the process limit of the application."
+    if breach is None:
+        return Explanation(
+            "process limit",
+            f"The program had more processes than are allowed and was ended; {remedy}",
+        )
+    most = f" ({breach.largest_used} of them `{breach.largest}`)" if breach.largest else ""
+    return Explanation(
+        f"process limit: {breach.limit} allowed, {breach.used} alive",
+        f"The program had more processes than are allowed{most} and was ended; {remedy}",
+    )
+
+
+def _stopped_early(asked: Asked | None) -> Explanation:
+    if asked is None:
+        return Explanation(
+            "stopped early", "The run was stopped before the program had begun; launch it again."
+        )
+    why = "the time limit was reached" if asked.at_limit else "somebody wanted the result"
+    error = "stopped early at the time limit" if asked.at_limit else "stopped early"
+    if not asked.forced:
+        return Explanation(
+            error,
+            f"The program was told to stop ({asked.signal}), as {why}, and ended within"
+            f" {asked.took_s:.1f} s; what it had written counts.",
+        )
+    did = f"ignores {asked.signal}" if asked.ignored else f"was told to stop ({asked.signal})"
+    return Explanation(
+        error,
+        f"The program {did}, did not end within {_number(asked.grace_s)} s and was ended, as {why};"
+        " what it had written counts: let it react to that signal, or give it more time to stop.",
+    )
 
 
 def _signal_name(number: int) -> str:

@@ -37,6 +37,9 @@ class Limits:
     """A larger stdout is not read whole: only metrics, statistics and assets are taken from it."""
     member_bytes: int = 64 * MIB
     """Largest metrics, statistics or assets that are read."""
+    action: Literal["fail", "truncate"] = "fail"
+    """What too many or too large solution files do: `too_large`, or the files that fit, in order,
+    are kept and a warning names the others."""
 
 
 @dataclass(frozen=True)
@@ -257,6 +260,7 @@ class _Collector:
         """The files of the solutions folder and of the legacy folder `output`."""
         found: dict[str, SolutionFile] = {}
         total = 0
+        left = _Left()
         roots: list[tuple[Path, str]] = []
         if self.content_format == "multi-file":
             solutions = self._inside(self.places.solutions)
@@ -270,18 +274,25 @@ class _Collector:
             others = {other for other, _prefix in roots if other != root}
             for path, size in self._walk(root, others):
                 shown = _unique(prefix + _shown(path.relative_to(root)), found)
-                total += size
+                above = ""
                 if len(found) >= self.limits.files:
-                    self.too_large = f"more than {self.limits.files} files"
-                elif total > self.limits.result_bytes:
-                    self.too_large = f"files of more than {self.limits.result_bytes} bytes"
-                if self.too_large:
+                    above = f"more than {self.limits.files} files"
+                elif total + size > self.limits.result_bytes:
+                    above = f"files of more than {self.limits.result_bytes} bytes"
+                if not above:
+                    total += size
+                    found[shown] = SolutionFile(shown, path, size)
+                elif self.limits.action == "truncate":
+                    left.add(shown, size)
+                else:
+                    self.too_large = above
                     self.warnings.append(
-                        f"The result has {self.too_large}; the rest was not kept. Write less, or"
-                        " raise the limit."
+                        f"The result has {above}; the rest was not kept. Write less, or raise the"
+                        " limit."
                     )
                     return list(found.values())
-                found[shown] = SolutionFile(shown, path, size)
+        if left.files:
+            self.warnings.append(left.told(kept=len(found)))
         return list(found.values())
 
     def _walk(self, root: Path, others: set[Path]) -> Iterator[tuple[Path, int]]:
@@ -336,7 +347,32 @@ class _Collector:
             self.warnings.append(text)
 
 
+@dataclass
+class _Left:
+    """Files that were left out because they did not fit."""
+
+    files: int = 0
+    size_bytes: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, name: str, size_bytes: int) -> None:
+        self.files += 1
+        self.size_bytes += size_bytes
+        if len(self.names) < _NAMED:
+            self.names.append(name)
+
+    def told(self, *, kept: int) -> str:
+        named = ", ".join(f"`{name}`" for name in self.names)
+        more = f" and {self.files - len(self.names)} more" if self.files > len(self.names) else ""
+        return (
+            f"The result is above its limit: {kept} files were kept and {self.files} of"
+            f" {self.size_bytes} bytes left out ({named}{more}). Write less, or raise the output"
+            " limit."
+        )
+
+
 _EMPTY = "nothing but white space"
+_NAMED = 10
 _MANY = 50
 
 

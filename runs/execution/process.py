@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from runs.execution.ending import Ending, end_processes, send_group
+from runs.execution.ending import Ending, ask_group, end_processes, send_group
 from runs.execution.spec import Ended
 from runs.execution.tree import (
     Marked,
@@ -244,8 +244,31 @@ def end_tree(
     hurry: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Ended], list[str]]:
     """End every process of a run (see `end_processes`); the processes ended, and warnings."""
-    ending = end_processes(tree.living, grace_s=grace_s, tick=tick, hurry=hurry, groups=tree.groups)
+    ending = end_processes(
+        tree.living,
+        grace_s=grace_s,
+        tick=tick,
+        hurry=hurry,
+        groups=tree.groups,
+        find_quickly=tree.living_quickly,
+    )
     return _told(ending, how)
+
+
+def ask_tree(
+    tree: RunTree, number: signal.Signals, *, how: str
+) -> tuple[list[Ended], list[str], bool]:
+    """Ask the program and those in its group to stop; they are not waited for.
+
+    The processes asked, warnings, and whether the program ignores this signal.
+    """
+    main = tree.main
+    if main is None:
+        return [], [], False
+    ignored = _ignores(main.pid, number)
+    # Until it is reaped, its number can mean no other group.
+    ended, warnings = _told(ask_group(tree.living(), main.pid, number), how)
+    return ended, warnings, ignored
 
 
 def end_found(
@@ -411,6 +434,16 @@ def _writes_to(pid: int, inodes: set[int]) -> bool:
     except OSError:
         return False
     return False
+
+
+def _ignores(pid: int, number: int) -> bool:
+    """Whether a process has told the system to ignore a signal."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_bytes()
+        mask = int(text[text.index(b"SigIgn:") + 7 :].split(maxsplit=1)[0], 16)
+    except (OSError, ValueError):
+        return False
+    return bool(mask >> (number - 1) & 1)
 
 
 def _command(pid: int) -> bytes:

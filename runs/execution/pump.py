@@ -36,6 +36,8 @@ class Pump(threading.Thread):
         self.stdout_bytes = 0
         """Bytes in the file."""
         self.dropped_bytes = 0
+        self.logged_bytes = 0
+        """Bytes given to the log, kept there or not."""
         self.over_limit = threading.Event()
         self.finished = threading.Event()
         """Both streams were read to their end, or `stop` was called."""
@@ -165,6 +167,7 @@ class Pump(threading.Thread):
         return max(1.0, (due - time.monotonic()) * 1000)
 
     def _to_log(self, data: bytes) -> None:
+        self.logged_bytes += len(data)
         try:
             self._log.write(data)
         except Exception as problem:  # the program must not suffer from a fault of ours

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from signal import SIGINT
+from typing import Literal, Protocol
 
 
 class Stop(enum.Enum):
@@ -19,6 +20,11 @@ class Stop(enum.Enum):
     """The worker ends its runs: the same signals, another end reason."""
     KILL = "kill"
     """SIGKILL at once; asked during a grace period it cuts that short."""
+    KEEP = "keep"
+    """Somebody wants the result now: the program's stop signal, its own grace period, then as for
+    a cancel. Every other answer given meanwhile takes over."""
+    LOG_LIMIT = "log_limit"
+    """The log is above its limit, and the run shall fail for that."""
 
 
 class Reason(enum.StrEnum):
@@ -30,6 +36,10 @@ class Reason(enum.StrEnum):
     OUTPUT_TOO_LARGE = "output_too_large"
     OUT_OF_MEMORY = "out_of_memory"
     NOT_STARTED = "not_started"
+    STOPPED_EARLY = "stopped_early"
+    MEMORY_LIMIT = "memory_limit"
+    PROCESS_LIMIT = "process_limit"
+    LOG_TOO_LARGE = "log_too_large"
 
 
 class CannotStart(Exception):
@@ -71,6 +81,20 @@ class RunSpec:
     """Seconds that stdout and stderr may stay open after the program has ended."""
     output_limit_bytes: int = 4 * 1024**3
     usage_every_s: float = 2.0
+    output_limit_action: Literal["fail", "truncate"] = "fail"
+    """What a stdout above its limit does: end the program, or drop the rest and go on."""
+    memory_limit_bytes: int | None = None
+    """For all processes together; pages of mapped files do not count."""
+    process_limit: int | None = None
+    """How many processes may be alive at once, the program itself included."""
+    log_limit_bytes: int | None = None
+    """Only for the words of an end by `Stop.LOG_LIMIT`: the sink itself keeps the limit."""
+    stop_signal: int = SIGINT
+    """What asks the program to stop and keep its result."""
+    stop_grace_s: float | None = None
+    """Seconds it then has to write the result; None is `grace_s`."""
+    keep_at_time_limit: bool = False
+    """At the time limit stop and keep the result, instead of failing."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,7 @@ class Ended:
     how: str
     """Why it was ended: "canceled", "left running", "held the output open" …"""
     signal: str
-    """The signal that was the last one sent: "SIGTERM" or "SIGKILL"."""
+    """The last signal it was sent: "SIGTERM", "SIGKILL", or the stop signal of the run."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +121,34 @@ class Usage:
     memory_bytes: int
     """Memory of the tree now; pages of shared files are counted once."""
     processes: int
+
+
+@dataclass(frozen=True)
+class Breach:
+    """Evidence of a run above its memory limit (in bytes) or its process limit."""
+
+    reason: Reason
+    limit: int
+    used: int
+    processes: int
+    largest: str
+    """The command line of the process with most memory, or the name of most processes."""
+    largest_used: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a program was asked to stop and keep its result, and what it did."""
+
+    signal: str
+    grace_s: float
+    at_limit: bool
+    """The time limit asked, not a person."""
+    took_s: float = 0.0
+    forced: bool = False
+    """It did not end within the grace period."""
+    ignored: bool = False
+    """It had told the system to ignore the signal."""
 
 
 @dataclass(frozen=True)
@@ -124,3 +176,5 @@ class Outcome:
     stdout_bytes: int
     ended: tuple[Ended, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
+    stopped_at_limit: bool = False
+    """Stopped early because of the time limit (`RunSpec.keep_at_time_limit`)."""

@@ -16,6 +16,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _ENVIRON_BYTES = 256 * 1024
 _SETTLED_S = 5.0
+_PATIENCE_S = 0.1
 _MARK_BYTES = MARK.encode() + b"="
 
 
@@ -74,10 +75,14 @@ def command_line(pid: int, limit: int = 200) -> str:
     raw = _read(f"/proc/{pid}/cmdline", 8 * limit) or b""
     text = raw.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace").strip()
     if not text:
-        name = _read(f"/proc/{pid}/comm", 64) or b"?"
-        text = f"[{name.decode('utf-8', 'replace').strip()}]"
+        text = f"[{short_name(pid)}]"
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def short_name(pid: int) -> str:
+    """The name of the program it executes; unlike `command_line` this never waits for it."""
+    return (_read(f"/proc/{pid}/comm", 64) or b"?").decode("utf-8", "replace").strip()
 
 
 def now_ticks() -> float:
@@ -85,11 +90,25 @@ def now_ticks() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S
 
 
+def last_pid() -> int | None:
+    """The number given to the youngest process or thread of the machine; None when unknown.
+
+    Numbers go up, so the difference of two readings bounds from above how many were born between
+    them; a smaller second reading means that the numbers began anew.
+    """
+    words = (_read("/proc/loadavg", 200) or b"").split()
+    return int(words[4]) if len(words) == 5 and words[4] != b"0" else None
+
+
 class Snapshot:
     """All processes at one moment, with the ways to look them up."""
 
     def __init__(self, procs: Iterable[Proc], marks: dict[tuple[int, int], str | None]) -> None:
         self.at = time.monotonic()
+        self.complete = True
+        """Whether every mark was read, however long that took."""
+        self.last_pid: int | None = None
+        """`last_pid()` from before anything was read."""
         self.procs: dict[int, Proc] = {}
         self.by_parent: dict[int, list[Proc]] = {}
         self.by_session: dict[int, list[Proc]] = {}
@@ -115,44 +134,104 @@ class Scanner:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: Snapshot | None = None
+        self._last_quick: Snapshot | None = None
         self._marks: dict[tuple[int, int], str | None] = {}
+        self._reader = _Reader()
 
-    def snapshot(self, max_age_s: float = 0.0) -> Snapshot:
-        """All processes, at most `max_age_s` old; 0 reads them after this call began."""
+    def snapshot(self, max_age_s: float = 0.0, patience_s: float | None = None) -> Snapshot:
+        """All processes, at most `max_age_s` old; 0 reads them after this call began.
+
+        Reading the mark of a process waits while it forks. With `patience_s` new ones whose mark
+        was not read within that time have none in this snapshot.
+        """
         asked = time.monotonic()
         with self._lock:
             last = self._last
-            if last is not None and (last.at >= asked or asked - last.at < max_age_s):
+            enough = last is not None and (last.complete or patience_s is not None)
+            if last and enough and (last.at >= asked or asked - last.at < max_age_s):
                 return last
-            self._last = self._scan()
+            self._last = self._scan(patience_s)
             return self._last
 
-    def _scan(self) -> Snapshot:
+    def quick_snapshot(self, max_age_s: float = 0.0) -> Snapshot:
+        """All processes, at most `max_age_s` old. New marks are not read but inherited from the
+        parents, so that no process is waited for.
+        """
+        asked = time.monotonic()
+        with self._lock:
+            for last in (self._last, self._last_quick):
+                if last is not None and (last.at >= asked or asked - last.at < max_age_s):
+                    return last
+            self._last_quick = self._scan(0.0)
+            return self._last_quick
+
+    def _scan(self, patience_s: float | None) -> Snapshot:
         # The instant is taken before reading, so that nobody takes it for younger than it is.
         at = time.monotonic()
+        youngest = last_pid()
         procs: list[Proc] = []
-        marks: dict[tuple[int, int], str | None] = {}
-        settled = now_ticks() - _SETTLED_S * TICKS_PER_S
         for name in os.listdir("/proc"):  # noqa: PTH208 - names only, many times a minute
-            if not name.isdigit():
-                continue
-            proc = read_process(int(name))
-            if proc is None:
-                continue
-            procs.append(proc)
-            known = self._marks.get(proc.key, "")
-            # A process keeps the mark it was seen with: it can erase its environment later. One
-            # without is looked at again while it is young: between fork and exec it shows the
-            # environment of its parent.
-            if known == "" and proc.alive:
-                known = read_mark(proc.pid)
-                if known is None and proc.start > settled:
-                    known = ""
-            marks[proc.key] = known
+            proc = read_process(int(name)) if name.isdigit() else None
+            if proc is not None:
+                procs.append(proc)
+        marks = self._marks_of(procs, patience_s)
         self._marks = marks
         snapshot = Snapshot(procs, marks)
         snapshot.at = at
+        snapshot.last_pid = youngest
+        snapshot.complete = patience_s is None
         return snapshot
+
+    def _marks_of(
+        self, procs: list[Proc], patience_s: float | None
+    ) -> dict[tuple[int, int], str | None]:
+        """The mark of each process: None without one, empty when it must be read again."""
+        # A process keeps the mark it was seen with: it can erase its environment later.
+        marks = {proc.key: self._marks.get(proc.key, "") for proc in procs}
+        fresh = [proc for proc in procs if marks[proc.key] == "" and proc.alive]
+        if patience_s is None:
+            marks |= read_marks(fresh)
+        elif patience_s > 0 and fresh:
+            marks |= self._reader.read(fresh, patience_s)
+        if patience_s is not None:
+            of_pid: dict[int, str | None] = {os.getpid(): ""}
+            for proc in sorted(procs, key=lambda one: one.start):
+                marks[proc.key] = marks[proc.key] or of_pid.get(proc.ppid) or marks[proc.key]
+                of_pid.setdefault(proc.pid, marks[proc.key])
+        return marks
+
+
+class _Reader:
+    """Reads marks in a thread of its own, as whoever reads them may have to wait for long."""
+
+    def __init__(self) -> None:
+        self._busy: threading.Thread | None = None
+
+    def read(self, procs: list[Proc], patience_s: float) -> dict[tuple[int, int], str | None]:
+        """The marks that could be read in time."""
+        if self._busy is not None and self._busy.is_alive():
+            return {}
+        found: dict[tuple[int, int], str | None] = {}
+
+        def read_all() -> None:
+            for proc in procs:
+                found.update(read_marks([proc]))
+
+        self._busy = threading.Thread(target=read_all, name="marks", daemon=True)
+        self._busy.start()
+        self._busy.join(patience_s)
+        return dict(found)
+
+
+def read_marks(procs: list[Proc]) -> dict[tuple[int, int], str | None]:
+    """The marks of processes: None without one, empty for one so young that it may still come."""
+    # Between fork and exec a process shows the environment of its parent.
+    settled = now_ticks() - _SETTLED_S * TICKS_PER_S
+    marks: dict[tuple[int, int], str | None] = {}
+    for proc in procs:
+        mark = read_mark(proc.pid)
+        marks[proc.key] = "" if mark is None and proc.start > settled else mark
+    return marks
 
 
 def read_mark(pid: int) -> str | None:
@@ -184,6 +263,13 @@ class Tree:
         """Its processes that execute (zombies do not), as of at most `max_age_s` ago."""
         return self.within(self._scanner.snapshot(max_age_s))
 
+    def glimpse(self, max_age_s: float) -> Snapshot:
+        """All processes of the machine, as of at most `max_age_s` ago; waits for none of them.
+
+        It may lack an orphan that nothing but its mark betrays.
+        """
+        return self._scanner.snapshot(max_age_s, _PATIENCE_S)
+
     def within(self, snapshot: Snapshot) -> list[Proc]:
         """Its processes that execute in `snapshot`; remembers those it had not seen before."""
         waiting = [now for known in self.members.values() if (now := snapshot.same(known))]
@@ -202,6 +288,14 @@ class Tree:
                 if self._owns_session(proc.session):
                     waiting += snapshot.by_session.get(proc.session, ())
         return [proc for proc in found.values() if proc.alive]
+
+    def living_quickly(self) -> list[Proc]:
+        """As `living`, but waits for no process; finds no orphan that only its mark betrays."""
+        return self.within(self._scanner.quick_snapshot())
+
+    def quick_snapshot(self, max_age_s: float) -> Snapshot:
+        """All processes of the machine; see `Scanner.quick_snapshot`."""
+        return self._scanner.quick_snapshot(max_age_s)
 
     def seeds(self, snapshot: Snapshot) -> list[Proc]:
         """Processes from which the others are found by descent."""

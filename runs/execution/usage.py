@@ -54,7 +54,8 @@ class Meter:
     def sample_now(self, max_age_s: float = SCAN_AGE_S) -> None:
         """Look at the whole tree and report it."""
         # A look from before the start would show nothing.
-        living = self._tree.living(min(max_age_s, time.monotonic() - self._started))
+        age_s = min(max_age_s, time.monotonic() - self._started)
+        living = self._tree.within(self._tree.glimpse(age_s))
         self._look_at_main()
         self._count(living)
         private = shared = 0

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
-from runs.domain.status import Status
+from runs.domain.status import END_REASONS, EndReason, Status
 from runs.models.accounts import Account, User
 from runs.models.runs import Run
 
@@ -32,6 +32,7 @@ class RunFilter:
     """
 
     statuses: tuple[Status, ...] = ()
+    reasons: tuple[EndReason, ...] = ()
     application: str = ""
     text: str = ""
     source: str = ""
@@ -50,10 +51,17 @@ class RunFilter:
                 statuses.append(Status(word))
             elif word:
                 problems.append(f"There is no status {word[:40]!r}.")
+        reasons = []
+        for word in parameters.get("reason", ()):
+            if word and word in set(EndReason):
+                reasons.append(EndReason(word))
+            elif word:
+                problems.append(f"There is no end reason {word[:40]!r}.")
         since = _parse_instant(_last(parameters, "from"), problems, whole_day=False)
         until = _parse_instant(_last(parameters, "to"), problems, whole_day=True)
         return cls(
             statuses=tuple(status for status in Status if status in statuses),
+            reasons=tuple(reason for reason in EndReason if reason in reasons),
             application=_last(parameters, "application"),
             text=" ".join(_last(parameters, "q").split()),
             source=_last(parameters, "source"),
@@ -67,6 +75,7 @@ class RunFilter:
         """The filter as parameters of an address, always in the same order."""
         pairs = [("q", self.text)]
         pairs += [("status", str(status)) for status in self.statuses]
+        pairs += [("reason", str(reason)) for reason in self.reasons]
         pairs += [("application", self.application), ("source", self.source), ("who", self.who)]
         if self.since:
             pairs.append(("from", _write_instant(self.since)))
@@ -173,7 +182,11 @@ class _Walk:
         self._backwards = backwards
         self._by_creation = chosen.since is not None or chosen.until is not None
         rest, aliases = _compare_rest(chosen)
-        several = len(chosen.statuses) > 1
+        statuses = chosen.statuses
+        if chosen.reasons and not statuses:
+            # Each end reason belongs to few statuses, and these have an index.
+            statuses = tuple(one for one in Status if END_REASONS[one] & set(chosen.reasons))
+        several = len(statuses) > 1
         indexed: dict[str, Any] = {}
         if chosen.application:
             found = account.applications.filter(application_id=chosen.application).values("pk")
@@ -183,12 +196,12 @@ class _Walk:
             else:
                 indexed["application"] = Subquery(found[:1])
         if self._by_creation or (several and rest):
-            if chosen.statuses:
+            if statuses:
                 aliases["hidden_status"] = Coalesce("status", Value(""))
-                rest &= Q(hidden_status__in=chosen.statuses)
+                rest &= Q(hidden_status__in=statuses)
             self._statuses: tuple[Status, ...] = ()
         else:
-            self._statuses = chosen.statuses
+            self._statuses = statuses
         if chosen.since:
             indexed["created_at__gte"] = chosen.since
         if chosen.until:
@@ -289,6 +302,9 @@ def _compare_rest(chosen: RunFilter) -> tuple[Q, dict[str, Any]]:
             | Q(run_id__contains=text.lower())
             | Q(description__icontains=text)
         )
+    if chosen.reasons:
+        aliases["hidden_reason"] = Coalesce("end_reason", Value(""))
+        rest &= Q(hidden_reason__in=chosen.reasons)
     if chosen.source:
         rest &= Q(source=chosen.source)
     if chosen.who:
@@ -304,6 +320,8 @@ def _find_by_id(account: Account, chosen: RunFilter) -> Run | None:
     runs = _for_lists(account.runs.filter(run_id=chosen.text.lower()))
     if chosen.statuses:
         runs = runs.filter(status__in=chosen.statuses)
+    if chosen.reasons:
+        runs = runs.filter(end_reason__in=chosen.reasons)
     if chosen.application:
         runs = runs.filter(application__application_id=chosen.application)
     if chosen.source:

@@ -29,7 +29,6 @@ from runs.models.applications import (
     Instance,
     Version,
 )
-from runs.models.concurrency import lock_key
 from runs.models.inputs import InputData, ManagedInput
 from runs.models.limits import Limits
 from runs.models.queues import Lane, Queue
@@ -284,8 +283,6 @@ class Run(Limits):
         it happened; this object is then up to date. Raises `IllegalMove`.
         """
         with transaction.atomic():
-            if after in FINAL:
-                lock_key(self)
             moved = self.write_move(
                 after,
                 now=now,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,10 @@ from django.db import models
 from django.db.models import F, Q
 
 from runs.domain.status import EndReason, Status
-from runs.models.concurrency import admit_next, has_room_for, lock_key
+from runs.models.concurrency import in_parts, pass_on
 
 if TYPE_CHECKING:
-    from runs.models.runs import Run
+    from runs.models.runs import Run, RunQuerySet
 
 FAIL, SKIP, CONTINUE = "fail", "skip", "continue"
 POLICIES = [(name, name) for name in (FAIL, SKIP, CONTINUE)]
@@ -38,52 +39,87 @@ def release_waiting(awaited: Run, now: datetime) -> None:
     """Let the runs that waited for this one, which has just ended, start or end themselves.
 
     For `Run.move_to`, within its transaction. Those that end let others go in their turn, so a
-    chain of any length ends at once. Locks for each what its key belongs to, then the waiting
-    run: it is younger than the awaited one, so nobody locks the other way round.
+    chain of any length ends at once. What waits is younger than what it waits for, and all of it
+    is locked in this order before anything is changed: so nobody locks the other way round.
     """
     ended = [awaited]
-    for one in ended:
-        waits = RunWait.objects.filter(awaited=one, open=True).select_related("run")
-        for wait in waits.order_by("run__application", "run"):
-            if (run := settle_wait(wait, one, now)) is not None:
-                ended.append(run)
-        if one.concurrency_key:
-            admit_next(one.application_id, one.concurrency_key)
+    if waiting := those_waiting([awaited], ending=awaited.status != Status.SUCCEEDED):
+        lock_runs(waiting)
+        for one in ended:
+            ended += _settle(one, now)
+    for application, key in dict.fromkeys(
+        (one.application_id, one.concurrency_key) for one in ended
+    ):
+        if key:
+            pass_on(application, key)
 
 
-def settle_wait(wait: RunWait, awaited: Run, now: datetime) -> Run | None:
-    """Close one wait: its run counts one less, and is released, failed or skipped by its policy.
+def those_waiting(awaited: Iterable[Run], *, ending: bool) -> set[int]:
+    """The primary keys of the runs that wait for these.
 
-    Returns the run if this has ended it; what waits for that one is the caller's business.
+    With `ending` also of those that wait for them in turn, as they may end with them.
     """
+    found: set[int] = set()
+    level = [run.pk for run in awaited]
+    while level:
+        waits: set[int] = set()
+        for part in in_parts(level):
+            open_ones = RunWait.objects.filter(awaited__in=part, open=True)
+            waits.update(open_ones.values_list("run_id", flat=True))
+        level = list(waits - found) if ending else []
+        found |= waits
+    return found
+
+
+def lock_runs(keys: Iterable[int]) -> list[Run]:
+    """The runs with these primary keys, locked, the oldest first."""
     from runs.models.runs import Run
 
-    lock_key(wait.run)
-    if not RunWait.objects.filter(pk=wait.pk, open=True).update(open=False, outcome=awaited.status):
-        return None
-    queued = Run.objects.filter(pk=wait.run_id, status=Status.QUEUED)
-    if not queued.update(open_waits=F("open_waits") - 1):
-        return None  # it has ended meanwhile
-    run = queued.get()
-    if awaited.status != Status.SUCCEEDED and run.wait_policy != CONTINUE:
-        return run if _end(run, awaited, now) else None
-    if run.open_waits == 0:
-        release(run, now)
-    return None
+    locked = Run.objects.select_for_update(no_key=True).order_by("pk")
+    return [run for part in in_parts(sorted(keys)) for run in locked.filter(pk__in=part)]
 
 
-def release(run: Run, now: datetime) -> None:
-    """Make a queued run claimable that waits for no other run any more, if its key has room."""
+def _settle(awaited: Run, now: datetime) -> list[Run]:
+    """Close all waits for a run that has ended; the runs that this ends."""
     from runs.models.runs import Run
 
-    hold = Run.NO_HOLD if has_room_for(run) else Run.WAITS_FOR_KEY
-    limit = run.queue_limit_s
-    Run.objects.filter(pk=run.pk, status=Status.QUEUED, hold=Run.WAITS_FOR_RUNS).update(
-        hold=hold, expires_at=now + timedelta(seconds=limit) if limit else None
-    )
+    waits = RunWait.objects.filter(awaited=awaited, open=True)
+    keys = sorted(waits.values_list("run_id", flat=True))
+    waits.update(open=False, outcome=awaited.status)
+    ended: list[Run] = []
+    for part in in_parts(keys):
+        queued = Run.objects.filter(pk__in=part, status=Status.QUEUED)
+        queued.update(open_waits=F("open_waits") - 1)
+        if awaited.status != Status.SUCCEEDED:
+            gone = queued.exclude(wait_policy=CONTINUE).order_by("pk")
+            ended += [run for run in gone if end_by_policy(run, awaited, now)]
+        _release(queued.filter(open_waits=0, hold=Run.WAITS_FOR_RUNS), now)
+    return ended
 
 
-def _end(run: Run, awaited: Run, now: datetime) -> bool:
+def _release(runs: RunQuerySet, now: datetime) -> None:
+    """Make queued runs claimable that wait for no other run any more, if their key has room."""
+    from runs.models.runs import Run
+
+    kinds = runs.order_by().values_list("application_id", "concurrency_key", "queue_limit_s")
+    for application, key, limit in set(kinds):
+        runs.filter(
+            application=application,
+            concurrency_key=key,
+            **({"queue_limit_s": limit} if limit else {"queue_limit_s__isnull": True}),
+        ).update(
+            hold=Run.WAITS_FOR_KEY if key else Run.NO_HOLD,
+            expires_at=now + timedelta(seconds=limit) if limit else None,
+        )
+        if key:
+            pass_on(application, key)
+
+
+def end_by_policy(run: Run, awaited: Run, now: datetime) -> bool:
+    """End a queued run that does not go on without this one, which did not succeed.
+
+    What waits for it, or for its key, is the caller's business.
+    """
     what = f"Run {awaited.run_id}, which it waits for, {_ENDED[Status(awaited.status)]}"
     if run.wait_policy == SKIP:
         return run.write_move(

@@ -18,7 +18,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from runs.models import Queue, Worker
+from runs.models import Counter, Queue, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -177,9 +177,14 @@ def _folder_answers(folder: Path) -> str:
 
 def _begin(queue: Queue, now: datetime) -> bool:
     """Mark a nudge as under way, unless one is. A mark from the future is a clock that jumped."""
-    free = Q(nudged_at__isnull=True) | Q(nudged_at__lt=now - LOST_AFTER)
-    free |= Q(nudged_at__gt=now + LOST_AFTER)
-    return bool(Queue.objects.filter(free, pk=queue.pk).update(nudged_at=now))
+    mine = Queue.objects.filter(pk=queue.pk)
+    if mine.filter(nudged_at__isnull=True).update(nudged_at=now):
+        return True
+    lost = Q(nudged_at__lt=now - LOST_AFTER) | Q(nudged_at__gt=now + LOST_AFTER)
+    if not mine.filter(lost).update(nudged_at=now):
+        return False
+    Counter.add("nudges_lost")
+    return True
 
 
 def _target(queue_name: str) -> str | None:

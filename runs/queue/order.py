@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
 
 from runs.domain.status import Status
 from runs.models import Account, EnvironmentBuild, Lane, Run, Worker
+from runs.queue.own_holds import OwnHolds
 
 COUNT_CAP = 10_000
 BUILT = (EnvironmentBuild.READY, EnvironmentBuild.FAILED)
@@ -25,15 +28,24 @@ class Head:
     run: int
     lane: int
     queue: int
+    slots: int
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A queued run: its place from 1 (None beyond 10,000) and why it waits, in sentences."""
+    """A queued run: its place from 1 (None beyond 10,000) and why it waits, in sentences.
+
+    The place counts all queued runs before it in order, held or not.
+    """
 
     run: Run
     place: int | None
     holds: tuple[str, ...]
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it has waited too long and ends, unless it has started; None without a limit."""
+        return self.run.expires_at
 
 
 class RunningCounts:
@@ -61,30 +73,38 @@ class RunningCounts:
 
 @dataclass(frozen=True)
 class _Fleet:
-    """The workers that live, as seen by one queue: how many serve it, and their slots."""
+    """The workers that live, as seen by one queue: how many serve it, and their slots.
+
+    `largest` is the most slots that one of them has, `free` the most that one has free.
+    """
 
     serving: int
     draining: int
     slots: int
     used: int
+    largest: int
+    free: int
 
 
-def next_heads(*, queues: Iterable[str] = (), host: str | None = None) -> list[Head]:
+def next_heads(
+    *, queues: Iterable[str] = (), host: str | None = None, slots: int | None = None
+) -> list[Head]:
     """The heads of all lanes of which a run may start now, first in order first.
 
-    Of the `queues` named (none: all) and whose environment is built on `host` (None: anywhere).
-    At most two queries, which touch one run per lane however many wait.
+    Of the `queues` named (none: all), whose environment is built on `host` (None: anywhere), and
+    that need at most `slots` (None: any number). At most two queries, which touch one run per
+    lane however many wait.
     """
-    statement, values = _heads_statement(connection.vendor, tuple(queues), host)
+    statement, values = _heads_statement(connection.vendor, tuple(queues), host, slots)
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         found = cursor.fetchall()
-    if not any(limit is not None for row in found for limit in row[4:]):
-        return [Head(run, lane, queue) for run, lane, queue, *_ in found]
+    if not any(limit is not None for row in found for limit in row[5:]):
+        return [Head(*row[:4]) for row in found]
     running = RunningCounts()
     return [
-        Head(run, lane, queue)
-        for run, lane, queue, application, queue_limit, application_limit in found
+        Head(run, lane, queue, needed)
+        for run, lane, queue, needed, application, queue_limit, application_limit in found
         if has_room(queue_limit, running.of_queue(queue))
         and has_room(application_limit, running.of_application(application))
     ]
@@ -92,7 +112,7 @@ def next_heads(*, queues: Iterable[str] = (), host: str | None = None) -> list[H
 
 @lru_cache(maxsize=32)
 def _heads_statement(
-    vendor: str, names: tuple[str, ...], host: str | None
+    vendor: str, names: tuple[str, ...], host: str | None, slots: int | None
 ) -> tuple[str, tuple[Any, ...]]:
     """The question for the heads and its values, in the words of the database `vendor`.
 
@@ -102,6 +122,8 @@ def _heads_statement(
     lanes = Lane.objects.filter(queue__paused_at__isnull=True)
     if names:
         lanes = lanes.filter(queue__name__in=names)
+    if slots is not None:
+        lanes = lanes.filter(slots__lte=slots)
     builds = EnvironmentBuild.objects.filter(environment=OuterRef("environment"), state__in=BUILT)
     if host is not None:
         builds = builds.filter(host=host)
@@ -114,6 +136,7 @@ def _heads_statement(
             "id",
             "lane_id",
             "queue_id",
+            "slots",
             "application_id",
             "queue__running_limit",
             "application__running_limit",
@@ -129,11 +152,15 @@ def has_room(limit: int | None, running: int) -> bool:
 
 
 def waiting_in_order(
-    account: Account, *, after: Run | None = None, limit: int = 50
+    account: Account,
+    *,
+    after: Run | None = None,
+    limit: int = 50,
+    now: datetime | None = None,
 ) -> list[Waiting]:
     """At most `limit` queued runs of the account, first in order first, behind `after`.
 
-    At most 8 queries however many wait. `after` may have left the queue meanwhile.
+    At most 11 queries however many wait. `after` may have left the queue meanwhile.
     """
     runs = account.runs.waiting().select_related(
         "application", "queue", "instance", "version", "submitted_by"
@@ -147,10 +174,11 @@ def waiting_in_order(
     if not page:
         return []
     lanes = _LaneHolds(account)
+    own = OwnHolds(page, now or timezone.now())
     ahead = lanes.ready_ahead_of(page[0]) if after is not None else 0
     waiting = []
     for number, run in enumerate(page):
-        holds = lanes.of(run)
+        holds = own.of(run) + lanes.of(run)
         if not holds:
             holds = lanes.turn_of(run, ahead)
             ahead = None if ahead is None else ahead + 1
@@ -158,15 +186,16 @@ def waiting_in_order(
     return waiting
 
 
-def holds_of(run: Run) -> tuple[str, ...]:
+def holds_of(run: Run, *, now: datetime | None = None) -> tuple[str, ...]:
     """Why this run waits, in sentences; empty when it does not wait or starts at once.
 
-    At most 6 queries.
+    At most 8 queries.
     """
     if run.status != Status.QUEUED:
         return ()
     lanes = _LaneHolds(run.account)
-    return lanes.of(run) or lanes.turn_of(run, lanes.ready_ahead_of(run))
+    holds = OwnHolds([run], now or timezone.now()).of(run) + lanes.of(run)
+    return holds or lanes.turn_of(run, lanes.ready_ahead_of(run))
 
 
 class _LaneHolds:
@@ -194,13 +223,17 @@ class _LaneHolds:
 
     def turn_of(self, run: Run, ahead: int | None) -> tuple[str, ...]:
         """What a run that nothing holds still waits for: slots, and those before it."""
-        fleet = self._fleet(run.queue.name)
-        if fleet.used < fleet.slots and not ahead:
+        fleet = self._fleet(run.queue.name, run.slots)
+        if fleet.free >= run.slots and not ahead:
             return ()
         holds = []
         if fleet.used >= fleet.slots:
             slots = "The only slot is" if fleet.slots == 1 else f"All {fleet.slots} slots are"
             holds.append(f"{slots} in use.")
+        elif fleet.free < run.slots:
+            are = "is" if fleet.free == 1 else "are"
+            together = "" if fleet.free == fleet.slots - fleet.used else " on one worker"
+            holds.append(f"Needs {run.slots} slots, {fleet.free} {are} free{together}.")
         if ahead is None:
             holds.append(f"More than {COUNT_CAP:,} runs go first.")
         elif ahead:
@@ -211,7 +244,7 @@ class _LaneHolds:
         """How many queued runs that nothing holds go before `run`; None beyond 10,000."""
         ready = [lane for lane, holds in self._holds.items() if not holds]
         # By lane alone: walking the account's order would touch all that is held.
-        return _capped(_ahead_of(Run.objects.waiting().filter(lane__in=ready), run))
+        return _capped(_ahead_of(Run.objects.claimable().filter(lane__in=ready), run))
 
     def _holds_of(self, lane: Lane) -> tuple[str, ...]:
         holds = []
@@ -233,6 +266,9 @@ class _LaneHolds:
         fleet = self._fleet(queue.name)
         if not fleet.serving:
             holds.append(self._unserved(queue.name, fleet))
+        elif fleet.largest < lane.slots:
+            needs = "1 slot" if lane.slots == 1 else f"{lane.slots} slots"
+            holds.append(f"Needs {needs}; the largest worker has {fleet.largest}.")
         elif lane.environment_id is not None:
             holds += self._environment_holds(lane.environment_id, queue.name)
         return tuple(holds)
@@ -263,10 +299,11 @@ class _LaneHolds:
                 builds[environment].append((host, state))
         return builds
 
-    def _fleet(self, queue_name: str) -> _Fleet:
-        serving = draining = slots = used = 0
+    def _fleet(self, queue_name: str, needed: int = 0) -> _Fleet:
+        """Those that serve the queue and have as many slots as are `needed`, free or not."""
+        serving = draining = slots = used = largest = free = 0
         for _, names, room, taken, state, drain_wanted in self._workers:
-            if names and queue_name not in names:
+            if (names and queue_name not in names) or room < needed:
                 continue
             if state == Worker.DRAINING or drain_wanted:
                 draining += 1
@@ -274,7 +311,9 @@ class _LaneHolds:
             serving += 1
             slots += room
             used += min(taken, room)
-        return _Fleet(serving, draining, slots, used)
+            largest = max(largest, room)
+            free = max(free, room - min(taken, room))
+        return _Fleet(serving, draining, slots, used, largest, free)
 
 
 def _behind(run: Run) -> Q:

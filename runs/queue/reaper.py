@@ -14,30 +14,15 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError, ProgrammingError, transaction
 from django.db.models import Exists, F, OuterRef
 
+from runs.domain.concurrency import cancel_reason
 from runs.domain.errors import RunsiteError
 from runs.domain.status import WORDS, EndReason, Status
-from runs.models import Attempt, EnvironmentBuild, Run, Worker
+from runs.models import Attempt, EnvironmentBuild, LogChunk, Run, Worker
 from runs.queue.dispatch import nudge_after_commit
 from runs.queue.lease import BeatWatch, WorkerIdentity
+from runs.queue.retries import FORGOTTEN, may_retry, most_attempts, retry_columns, retry_words
 
 logger = logging.getLogger(__name__)
-
-_FORGOTTEN: dict[str, Any] = {
-    "started_at": None,
-    "execution_s": None,
-    "exit_code": None,
-    "signal": None,
-    "cpu_s": None,
-    "peak_memory_bytes": None,
-    "output_bytes": None,
-    "log_bytes": 0,
-    "value": None,
-    "result_kind": "",
-    "error": "",
-    "detail": "",
-    "warnings": [],
-}
-"""What an attempt left on the run, and the next one must not inherit."""
 
 
 @dataclass
@@ -73,10 +58,12 @@ def give_back(
 ) -> Status | None:
     """Take the run from the worker that held it, and close the attempt with `why` as outcome.
 
-    Queued again while attempts are left; canceled when somebody asked for that; else failed with
-    `why` (`worker_lost` or `worker_stopped`) as end reason. `what` says it in words, as "Worker w1
-    was lost". Returns the new status, or None when the attempt did not hold the run any more:
-    then nothing has changed. Done twice, it happens once. Locks the run, then the attempt.
+    Queued again while attempts are left for that, else after a delay when its retry rule names
+    `why`; canceled when somebody asked for that; else failed with `why` (`worker_lost` or
+    `worker_stopped`) as end reason, or with `no_result` when it was to be stopped and its result
+    kept. `what` says it in words, as "Worker w1 was lost". Returns the new status, or None when
+    the attempt did not hold the run any more: then nothing has changed. Done twice, it happens
+    once. Locks the run, then the attempt.
     """
     name = attempt.worker_name if attempt else "unknown"
     what = what or f"Worker {name} was {'stopped' if why is EndReason.WORKER_STOPPED else 'lost'}"
@@ -86,39 +73,68 @@ def give_back(
         fresh = held.filter(pk=run.pk).first()
         if fresh is None:
             return None
-        after = _move_away(fresh, now, why, what)
+        after = _move_away(fresh, attempt, now, why, what)
         if attempt is not None:
             _close(attempt, now, why, what)
-        if after is Status.QUEUED:
+        if after is Status.QUEUED and not fresh.hold:
             nudge_after_commit(fresh.queue)
-    for field in ("status", "end_reason", "phase", "token", "ended_at", *_FORGOTTEN):
+    for field in ("status", "end_reason", "phase", "token", "ended_at", *_MOVED, *FORGOTTEN):
         setattr(run, field, getattr(fresh, field))
     return after
 
 
-def _move_away(run: Run, now: datetime, why: EndReason, what: str) -> Status:
-    made, most = run.attempt_number, run.max_attempts
+_MOVED = ("hold", "held_until", "retries_made")
+
+
+def _move_away(
+    run: Run, attempt: Attempt | None, now: datetime, why: EndReason, what: str
+) -> Status:
     changes: dict[str, Any]
     if run.cancel_requested_at is not None:
         text = f"{what} while the run was being canceled"
-        changes = {"error": WORDS[EndReason.CANCELED], "detail": f"{text}."}
-        after, reason = Status.CANCELED, EndReason.CANCELED
-    elif made < most:
-        text = f"{what}; given back for attempt {made + 1} of {most}"
-        changes = dict(_FORGOTTEN)
+        after, reason = Status.CANCELED, cancel_reason(run.cancel_actor)
+        changes = {"error": WORDS[reason], "detail": f"{text}."}
+    elif run.stop_requested_at is not None:
+        text = f"{what} while the run was being stopped"
+        changes = {
+            "error": WORDS[EndReason.NO_RESULT],
+            "detail": f"{text}, so no result could be kept. Launch it again if you want one.",
+        }
+        after, reason = Status.FAILED, EndReason.NO_RESULT
+    elif run.attempt_number - run.retries_made < run.max_attempts:
+        text = f"{what}; given back for attempt {run.attempt_number + 1} of {most_attempts(run)}"
+        changes = dict(FORGOTTEN)
+        after, reason = Status.QUEUED, EndReason.NONE
+    elif may_retry(run, why):
+        changes = retry_columns(run, now)
+        text = f"{what}; {retry_words(changes, run, now)}"
         after, reason = Status.QUEUED, EndReason.NONE
     else:
-        tried = "the run may not be repeated" if most == 1 else f"all {most} attempts are used"
-        text = f"{what}; {tried}"
+        text = f"{what}; {_used_up(run)}"
         changes = {
             "error": WORDS[why],
             "detail": f"{text}. Launch it again if you want it repeated.",
         }
         after, reason = Status.FAILED, why
+    if after is not Status.QUEUED and attempt is not None:
+        changes["log_bytes"] = _known_log_bytes(attempt)
     run.move_to(
         after, now=now, reason=reason, actor="queue", text=text, token=run.token, changes=changes
     )
     return after
+
+
+def _used_up(run: Run) -> str:
+    if run.attempt_number == 1:
+        return "the run may not be repeated"
+    return f"all {run.attempt_number} attempts are used"
+
+
+def _known_log_bytes(attempt: Attempt) -> int:
+    """How much of the log of an attempt had left its worker."""
+    rows = LogChunk.objects.filter(attempt=attempt).order_by("-first_byte")
+    first_byte, size = rows.values_list("first_byte", "size").first() or (0, 0)
+    return first_byte + size
 
 
 def _close(attempt: Attempt, now: datetime, why: EndReason, what: str) -> None:
@@ -152,7 +168,7 @@ def cancel_waiting(now: datetime) -> int:
         run.move_to(
             Status.CANCELED,
             now=now,
-            reason=EndReason.CANCELED,
+            reason=cancel_reason(run.cancel_actor),
             actor=run.cancel_actor,
             text="Canceled before it started",
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,12 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 class StorageError(Exception):
-    """The store could not do what was asked."""
+    """The store could not do what was asked.
+
+    `operation` says what that was, where it is known: `put`, `get`, `list` or `delete`.
+    """
+
+    operation = "other"
 
 
 class ObjectMissing(StorageError):
@@ -150,6 +157,15 @@ def check_folder(prefix: str) -> tuple[str, ...]:
     if not segments or not prefix.endswith("/"):
         raise InvalidKey(prefix)
     return segments
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that a program left: no link is followed, no pipe waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"`{path}` is not a regular file and cannot be stored.")
+    return os.fdopen(descriptor, "rb")
 
 
 def _is_segment(segment: str) -> bool:

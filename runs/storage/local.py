@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
-import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from runs.storage.base import (
     check_folder,
     check_key,
     check_prefix,
+    open_regular,
 )
 
 _COPY_BYTES = 1024 * 1024
@@ -70,7 +71,7 @@ class LocalStore:
     ) -> Stored:
         """Store the regular file at `path`; with `consume` move it, if the file system allows."""
         place = self._place(key)
-        with _open_regular(path) as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
             if limit_bytes is not None and status.st_size > limit_bytes:
                 raise ObjectTooLarge(key, limit_bytes)
@@ -84,8 +85,16 @@ class LocalStore:
                     digest.update(data)
                 os.fchmod(file.fileno(), 0o600)
                 os.fsync(file.fileno())
-                _move_into_place(path, place)
-                return Stored(size, digest.hexdigest())
+                try:
+                    _move_into_place(path, place)
+                except OSError as error:
+                    # One device can be mounted twice, and nothing can be moved across.
+                    if error.errno != errno.EXDEV:
+                        raise
+                    file.seek(0)
+                    stored = self.put(key, file, limit_bytes=limit_bytes)
+                else:
+                    return Stored(size, digest.hexdigest())
         if consume:
             path.unlink()
         return stored
@@ -222,15 +231,6 @@ class LocalStore:
             except OSError:
                 return
             folder = folder.parent
-
-
-def _open_regular(path: Path) -> BinaryIO:
-    """Open a file that a program left: no link is followed, no pipe waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(f"`{path}` is not a regular file and cannot be stored.")
-    return os.fdopen(descriptor, "rb")
 
 
 def _shard(segments: tuple[str, ...] | list[str]) -> str:

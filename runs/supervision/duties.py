@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
@@ -17,7 +18,9 @@ from runs.queue import dispatch
 from runs.queue.order import next_heads
 from runs.queue.reaper import Reaper, cancel_waiting
 from runs.storage import keys, object_store
+from runs.supervision.held_runs import admit_held, expire_waiting, release_retries
 from runs.supervision.lost_logs import tidy_lost_attempts
+from runs.supervision.reaping import reap
 
 UPLOADS_LIVE = timedelta(hours=24)
 LINKS_LIVE = timedelta(days=1)
@@ -44,7 +47,12 @@ def all_duties(clock: Callable[[], float] = time.monotonic) -> tuple[Duty, ...]:
     """The duties of an installation, the most urgent first."""
     reaper = Reaper(clock=clock)
     return (
-        Duty("reap", settings.RUNSITE_REAP_S, reaper.look, reaper.watch, reaper.was_blind),
+        Duty(
+            "reap", settings.RUNSITE_REAP_S, partial(reap, reaper), reaper.watch, reaper.was_blind
+        ),
+        Duty("release held", 1, release_retries),
+        Duty("expire waiting", 2, expire_waiting),
+        Duty("admit held", settings.RUNSITE_REAP_S, admit_held),
         Duty("nudge", settings.RUNSITE_REAP_S, nudge_waiting),
         Duty("cancel waiting runs", 60, cancel_waiting),
         Duty("tidy lost attempts", 15, tidy_lost_attempts),

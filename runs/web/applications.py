@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import messages
+from django.db import transaction
 from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -24,10 +25,14 @@ from runs.domain.manifest import manifest_from_json
 from runs.domain.options import visible_to
 from runs.domain.roles import may
 from runs.models import Application
+from runs.templatetags.human import coded
 from runs.visuals.charts import RunPoint, SizePoint, duration_against_input, metric_history
 from runs.visuals.pages import PLOTLY_SCRIPT, json_block
 from runs.web.access import AccountRequest, check_permission, member
-from runs.web.forms.applications import FolderForm, NewApplicationForm, SettingsForm
+from runs.web.forms import application_settings as settings_forms
+from runs.web.forms.application_settings import SettingsForm
+from runs.web.forms.applications import FolderForm, NewApplicationForm
+from runs.web.forms.limits import FIELDS
 from runs.web.sent_builds import NothingSent, sent_build
 from runs.web.uploads import arrivals
 
@@ -197,32 +202,57 @@ def _plots(found: Application) -> list[tuple[str, SafeString]]:
 @member("manage applications")
 @require_http_methods(["GET", "POST"])
 def application_settings(request: AccountRequest, application_id: str) -> HttpResponse:
-    """Change an application."""
+    """Change an application; refused where somebody else changed it since the page was opened."""
     found = find_application(request, application_id)
-    names = SettingsForm.base_fields
-    form = SettingsForm(
-        request.POST if request.method == "POST" else None,
-        initial={name: getattr(found, name) for name in names},
-    )
-    status = 200
+    executable = found.executable
+    manifest = manifest_from_json(executable.manifest) if executable else None
+    form, status = SettingsForm(application=found, manifest=manifest), 200
     if request.method == "POST":
-        status = 422
-        if form.is_valid():
-            try:
-                actions.update_application(
-                    application=found, actor=request.actor, **form.cleaned_data
-                )
-            except RunsiteError as error:
-                status = show_errors(form, error)
-            else:
-                messages.success(request, "The settings have been changed.")
-                return redirect("application-settings", application_id)
+        seen = request.POST.get(settings_forms.SEEN, "")
+        with transaction.atomic():
+            # Locked, so that nobody changes it between the look and the change.
+            list(Application.objects.select_for_update(no_key=True).filter(pk=found.pk))
+            found.refresh_from_db()
+            changed = settings_forms.changed_since(seen, found)
+            data = settings_forms.taken_over(request.POST, seen, found) if changed else request.POST
+            form = SettingsForm(data, application=found, manifest=manifest)
+            status = _change_settings(request, found, form, changed)
+        if status == 200:
+            messages.success(request, "The settings have been changed.")
+            return redirect("application-settings", application_id)
     context = {
         **frame(request, found, "application-settings"),
         "form": form,
+        "seen": settings_forms.stamp(found),
         "has_runs": found.runs.exists(),
     }
     return render(request, "applications/settings.html", context, status=status)
+
+
+def _change_settings(
+    request: AccountRequest, found: Application, form: SettingsForm, changed: list[str]
+) -> int:
+    """Apply a form unless it is wrong, or others changed something since; the status for that."""
+    if changed:
+        what = settings_forms.what_changed(form, changed)
+        form.add_error(
+            None,
+            f"Nothing was saved: somebody else has changed this meanwhile ({what}). What you typed"
+            " is kept, all else is as it is now. Look it over, then save again.",
+        )
+        return 409
+    if not form.is_valid():
+        return 422
+    try:
+        actions.update_application(
+            application=found,
+            actor=request.actor,
+            **form.plain(),
+            run_settings=form.run_settings(),
+        )
+    except RunsiteError as error:
+        return show_errors(form, error, names={**FIELDS, "retry_on": "retry_causes"})
+    return 200
 
 
 @member("manage applications")
@@ -323,5 +353,5 @@ def show_errors(
     for name, texts in error.errors.items():
         name = (names or {}).get(name, name)
         for text in texts:
-            form.add_error(name if name in form.fields else None, text)
+            form.add_error(name if name in form.fields else None, coded(text))
     return error.status

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -33,6 +35,14 @@ TITLES = {
 _NOT_FOUND = (
     "Nothing of this account is at this address. It may have been deleted, or it belongs to "
     "another account: switch the account, or start from a list."
+)
+_BROKEN = (
+    "The error was written to the log of the server. Try again; if it happens again, tell "
+    "the people who run this console the time and the address of this page."
+)
+_DATABASE_AWAY = (
+    "The database does not answer now. Try again in a minute: runs under way go on, and what "
+    "they produce is recorded when it is back."
 )
 
 
@@ -123,29 +133,43 @@ def store_failed(request: HttpRequest, error: StorageError) -> HttpResponse:
 
 @public
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Handler for 500: logs the error with the path and the run, and shows no detail."""
-    match = getattr(request, "resolver_match", None)
-    run_id = match.kwargs.get("run_id", "") if match else ""
-    logger.exception("error at %s %s (run %s)", request.method, request.path, run_id or "none")
-    message = (
-        "The error was written to the log of the server. Try again; if it happens again, tell "
-        "the people who run this console the time and the address of this page."
-    )
+    """Handler for 500: logs the error with the path and the run, and shows no detail.
+
+    A database that is away is 503: nobody's fault here, and runs go on without it.
+    """
+    error = sys.exc_info()[1]
+    if _is_away(error):
+        logger.warning("the database failed at %s %s: %s", request.method, request.path, error)
+        status, message = 503, _DATABASE_AWAY
+    else:
+        match = getattr(request, "resolver_match", None)
+        run_id = match.kwargs.get("run_id", "") if match else ""
+        logger.exception("error at %s %s (run %s)", request.method, request.path, run_id or "none")
+        status, message = 500, _BROKEN
     try:
-        response = error_response(request, status=500, message=message)
+        response = error_response(request, status=status, message=message)
     except Exception:  # whatever broke may break the page as well
         logger.exception("the error page could not be made")
         response = HttpResponse(
-            format_html("<!doctype html><title>Error</title><p>{}</p>", message), status=500
+            format_html("<!doctype html><title>Error</title><p>{}</p>", message), status=status
         )
     response._has_been_logged = True  # type: ignore[attr-defined] # Django would log it again
     return response
 
 
+def _is_away(error: BaseException | None) -> bool:
+    """Whether the database is what failed, and not a question of ours that it could not read."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    # SQLite has one class for both.
+    return not str(error).startswith(("no such", "near ", "table ", "wrong number"))
+
+
 def _page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     try:
         load_person(request)
-    except Exception:  # the database may be what is broken; the page needs no person
-        logger.warning("who asks could not be found for an error page", exc_info=True)
+    except Exception as error:  # the database may be what is broken; the page needs no person
+        known = None if _is_away(error) else error
+        logger.warning("who asks could not be found for an error page", exc_info=known)
         request.user = None  # type: ignore[assignment] # base.html then draws no menu
     return render(request, "errors/error.html", context, status=context["status"])

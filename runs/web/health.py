@@ -24,14 +24,19 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 when database and broker answer and a worker lives; else 503 with the reasons."""
+    """200 when runs can be made, with warnings if any; else 503 with the reasons."""
     readiness = check_readiness()
     status = 503 if readiness.problems else 200
     if "application/json" in request.headers.get("Accept", ""):
-        body = {"ready": status == 200, "checks": dict(readiness.checks)}
+        body = {
+            "ready": status == 200,
+            "checks": dict(readiness.checks),
+            "warnings": list(readiness.warnings),
+        }
         response: HttpResponse = JsonResponse(body, status=status)
     else:
-        text = "\n".join(readiness.problems) or "ready"
+        lines = readiness.problems or ("ready",)
+        text = "\n".join((*lines, *(f"Warning: {line}" for line in readiness.warnings)))
         response = HttpResponse(
             f"{text}\n", status=status, content_type="text/plain; charset=utf-8"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from django.conf import settings
 from django.contrib import messages
@@ -10,6 +11,7 @@ from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooMany
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -21,10 +23,13 @@ from runs.domain.errors import (
     OptionsInvalid,
     TooLarge,
 )
-from runs.models import Application
+from runs.domain.status import Status
+from runs.models import Application, Run
+from runs.models.waits import FAIL
 from runs.templatetags.human import coded
 from runs.web import launch_inputs as inputs
 from runs.web.access import AccountRequest, member
+from runs.web.forms.limits import FIELDS
 from runs.web.launch_drafts import (
     Draft,
     Scene,
@@ -93,7 +98,7 @@ def _submit(
         return _page(request, scene, without_errors(draft))
     if chosen is None or not draft.is_valid:
         return _page(request, scene, draft, status=status)
-    clean = draft.form.cleaned_data
+    clean, began_at = draft.form.cleaned_data, timezone.now()
     try:
         run = submit_run(
             account=request.account,
@@ -105,7 +110,9 @@ def _submit(
             name=clean["name"],
             description=clean["description"],
             priority=clean["priority"],
-            time_limit_s=clean["time_limit_s"],
+            limits=draft.form.limits(),
+            waits_for=draft.waits.runs,
+            wait_policy=clean["wait_policy"] or FAIL,
             execution_class=clean["execution_class"] or None,
             cloned_from=scene.original,
             actor=request.actor,
@@ -115,13 +122,24 @@ def _submit(
     except FieldsInvalid as error:
         for name, texts in error.errors.items():
             for text in texts:
-                draft.form.add_error(name if name in draft.form.fields else None, coded(text))
+                place = FIELDS.get(name, name)
+                draft.form.add_error(place if place in draft.form.fields else None, coded(text))
     except InputRejected as error:
         draft.input_errors.append(error.message)
     else:
-        messages.success(request, f"Run {run} has been submitted.")
+        _say_what_came(request, run, began_at)
         return redirect("run", run_id=run.run_id)
     return _page(request, scene, draft, status=status)
+
+
+def _say_what_came(request: AccountRequest, run: Run, began_at: datetime) -> None:
+    """The policy of a key may have ended the run at once, or have led to an earlier one."""
+    if run.status == Status.CANCELED:
+        messages.warning(request, f"Run {run} was recorded, but not queued: {run.error}.")
+    elif run.created_at < began_at:
+        messages.info(request, f"No new run was made: {run} has the same key and is under way.")
+    else:
+        messages.success(request, f"Run {run} has been submitted.")
 
 
 @member("launch")

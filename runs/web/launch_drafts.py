@@ -9,7 +9,8 @@ from typing import Any
 
 from django.urls import reverse
 
-from runs.actions.runs import Target, resolve_target, usual_time_limit_s
+from runs.actions.run_limits import most_allowed, usual_limits
+from runs.actions.runs import Target, resolve_target
 from runs.domain.errors import Conflict, NotFound
 from runs.domain.manifest import OptionDefinition
 from runs.domain.options import check_options, to_wire, visible_to
@@ -25,6 +26,8 @@ from runs.web.forms.launch import (
     sent_options,
     shown_text,
 )
+from runs.web.forms.limits import COLUMNS, typed
+from runs.web.launch_order import WAITS_FOR, Waits, find_ids, find_waits, one_waits_for
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,12 @@ class Scene:
 
     @cached_property
     def usual(self) -> dict[str, Any]:
-        """Queue, priority and time limit of a run that says nothing about them."""
+        """Queue, priority and limits (by column) of a run that says nothing about them."""
         instance = self.target.instance
         return {
             "queue": (instance.execution_class if instance else "") or "default",
             "priority": (instance.priority if instance else None) or DEFAULT_PRIORITY,
-            "time_limit_s": usual_time_limit_s(self.target, self.application),
+            "limits": usual_limits(self.application, self.target.manifest, self.target.instance),
         }
 
 
@@ -91,6 +94,7 @@ class Draft:
     input_errors: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     requested: dict[str, object] = field(default_factory=dict)
+    waits: Waits = field(default_factory=Waits)
 
     @property
     def is_valid(self) -> bool:
@@ -178,6 +182,7 @@ def first_draft(request: AccountRequest, scene: Scene) -> Draft:
                 for name, text in before.items()
                 if name not in base and not _holds(scene, name, text)
             ]
+    initial[WAITS_FOR] = " ".join(find_ids(*request.GET.getlist(WAITS_FOR)))
     initial["instance"] = scene.target.instance.instance_id if scene.target.instance else ""
     draft = Draft(_launch_form(request, scene, None, initial), dict(shown), free, choice)
     if scene.unknown_instance:
@@ -193,10 +198,13 @@ def initial_of(scene: Scene, original: Run) -> dict[str, Any]:
         "name": original.name,
         "description": original.description,
         "priority": "" if original.priority == usual["priority"] else original.priority,
-        "time_limit_s": None
-        if original.time_limit_s == usual["time_limit_s"]
-        else original.time_limit_s,
         "execution_class": "" if queue == usual["queue"] else queue,
+        **{
+            name: typed(column, own)
+            for name, column in COLUMNS.items()
+            if name in LaunchForm.base_fields
+            and (own := getattr(original, column)) != usual["limits"][column]
+        },
     }
 
 
@@ -209,13 +217,16 @@ def sent_draft(request: AccountRequest, scene: Scene) -> Draft:
     base = scene.base
     kept = {name: text for name, text in shown.items() if name in values or name in errors}
     draft = Draft(
-        form=_launch_form(request, scene, data, None),
+        form=_launch_form(request, scene, one_waits_for(data), None),
         shown={**base, **kept},
         free=free,
         choice=inputs.choice_of(data),
         option_errors=errors,
     )
     draft.form.full_clean()
+    draft.waits = find_waits(request.account, data.getlist(WAITS_FOR))
+    for text in draft.waits.errors:
+        draft.form.add_error(WAITS_FOR, coded(text))
     # What equals the base of the instance that is chosen now is nothing that was asked for.
     requested: dict[str, object] = {
         name: value
@@ -323,5 +334,6 @@ def _launch_form(
         instances=choices,
         queues=queues,
         usual=scene.usual,
+        most=most_allowed(),
         reload_url=reverse("launch-part", args=[scene.application.application_id, "settings"]),
     )

@@ -11,7 +11,9 @@ from runs.domain.options import resolve_options, to_wire
 from runs.execution.environment import VARIABLES
 from runs.web import launch_inputs as inputs
 from runs.web.access import AccountRequest
+from runs.web.expected import span_words
 from runs.web.forms.launch import LaunchForm, option_rows, padded, was_words
+from runs.web.forms.limits import COLUMNS
 from runs.web.launch_drafts import (
     Draft,
     Scene,
@@ -19,6 +21,7 @@ from runs.web.launch_drafts import (
     initial_of,
     seen_options,
 )
+from runs.web.launch_order import WAITS_FOR, find_ids, key_words, offered_runs
 
 
 def page_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[str, Any]:
@@ -35,7 +38,6 @@ def page_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[st
         "offer": offer,
         "choice": draft.choice,
         "input_errors": draft.input_errors,
-        "usual_duration": usual_duration(scene.application),
         "notes": _notes(request, scene),
         **settings_context(request, scene, draft),
         **preview_context(request, scene, draft.choice),
@@ -54,13 +56,23 @@ def settings_context(request: AccountRequest, scene: Scene, draft: Draft) -> dic
         of_instance=scene.of_instance,
     )
     names = {item.name for item in scene.definitions}
-    advanced = ("description", "priority", "time_limit_s", "execution_class")
+    advanced = ("description", "priority", "execution_class")
+    limits = [name for name in COLUMNS if name in draft.form.fields]
+    offered = offered_runs(request.account)
+    named = find_ids(draft.form[WAITS_FOR].value() or "")
+    listed = {run.run_id for run in offered}
     return {
         "target": scene.target,
         "form": draft.form,
         "basics": [_field_row(scene, draft.form, name) for name in ("instance", "name")],
         "advanced": [_field_row(scene, draft.form, name) for name in advanced],
         "advanced_open": any(draft.form[name].errors for name in advanced),
+        "limits": [_field_row(scene, draft.form, name) for name in limits],
+        "limits_open": any(
+            draft.form[name].errors or draft.form[name].value() for name in (*limits, WAITS_FOR)
+        ),
+        "offered": [(run, run.run_id in named) for run in offered],
+        "waits_typed": " ".join(name for name in named if name not in listed),
         "option_rows": rows,
         "allows_free_options": manifest.allows_free_options,
         "free_rows": padded(draft.free),
@@ -81,11 +93,12 @@ def _field_row(scene: Scene, form: LaunchForm, name: str) -> dict[str, Any]:
     }
     before = "" if initial[name] is None else str(initial[name])
     now = "" if bound.value() is None else str(bound.value())
-    words = "was usual" if before == "" and name in {"priority", "time_limit_s"} else ""
+    words = "was usual" if before == "" and name in {"priority", *COLUMNS} else ""
+    choices = dict(getattr(bound.field, "choices", ()))
     return {
         "field": bound,
         "original": before,
-        "changed": "" if before == now else words or was_words(before),
+        "changed": "" if before == now else words or was_words(str(choices.get(before, before))),
     }
 
 
@@ -133,8 +146,15 @@ def note_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[st
         application=scene.application,
         target=scene.target,
     )
-    if data is None or draft.option_errors:
-        return {"solved": None}
+    usual = usual_duration(scene.application, data.size_bytes if data else None)
+    told: dict[str, Any] = {
+        "solved": None,
+        "usual_duration": usual,
+        "usual_words": span_words(usual.range.low_s, usual.range.high_s) if usual.range else "",
+        "key_words": "",
+    }
+    if draft.option_errors:
+        return told
     manifest = scene.target.manifest
     options = resolve_options(
         manifest.options.items,
@@ -143,13 +163,16 @@ def note_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[st
         strict=manifest.options.strict,
         environment=VARIABLES,
     )
+    told["key_words"] = key_words(scene.application, manifest, options)
+    if data is None:
+        return told
     solved = solved_already(
         application=scene.application,
         executable=scene.target.executable,
         input_data=data,
         options=options,
     )
-    return {"solved": solved}
+    return {**told, "solved": solved}
 
 
 def _requested_at_first(request: AccountRequest, scene: Scene, draft: Draft) -> dict[str, object]:

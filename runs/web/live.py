@@ -15,12 +15,14 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
 from runs.domain.errors import RunsiteError
+from runs.domain.status import Status
 from runs.models import Account, Membership, Run, User
 from runs.web.access import AccountRequest, member
 from runs.web.live_follow import Cursor, Event, Follower, find_attempt, render_parts
 from runs.web.live_hub import RunState, hub, load_state
 from runs.web.live_lines import line_style, next_lines, segments_of
 from runs.web.run_pages import find_run, usage_of, usage_part, viewer_of
+from runs.web.run_waiting import waiting_part
 
 COMMENT_S = 5.0
 RECHECK_S = 60.0
@@ -79,6 +81,9 @@ def run_poll(request: AccountRequest, run_id: str) -> JsonResponse:
         cursor = Cursor(cursor.attempt, cursor.position, state.fingerprint)
         parts = render_parts(run.pk, tab, viewer)
         events += [Event("part", {"id": name, "html": html}, cursor) for name, html in parts]
+    elif run.status == Status.QUEUED:
+        html = waiting_part(run)
+        events.append(Event("part", {"id": "run-waiting", "html": html}, cursor))
     elif usage := usage_of(run):
         events.append(Event("part", {"id": "run-usage", "html": usage_part(usage)}, cursor))
     response = JsonResponse(

@@ -10,11 +10,13 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
+from runs.domain.status import Status
 from runs.models import Attempt, Run
 from runs.web.live_hub import Hub, RunState, Watch
 from runs.web.live_lines import BEHIND_BYTES, Segment, line_style, next_lines, segments_of
 from runs.web.outputs import output_context
 from runs.web.run_pages import Viewer, usage_part
+from runs.web.run_waiting import waiting_part
 from runs.web.runs import header_parts, history_context, summary_context
 from runs.web.visuals_pages import visuals_context
 
@@ -91,6 +93,8 @@ class Follower:
         self._with_log = with_log
         self._viewer = viewer
         self._usage = ""
+        self._waits = 0
+        self._waiting = ""
         self._partial = ""
         self._left = False
         self.cursor = cursor
@@ -123,6 +127,7 @@ class Follower:
         watch = self.watch
         with watch.changed:
             self.serial, state, gone = watch.serial, watch.state, watch.gone
+            waits = watch.waits
         if gone:
             yield Event("end", {}, self.cursor)
             return
@@ -137,6 +142,12 @@ class Follower:
             self.cursor = Cursor(self.cursor.attempt, self.cursor.position, state.fingerprint)
             for name, html in parts:
                 yield self._part(name, html)
+        elif state.status == Status.QUEUED and waits != self._waits:
+            html = self._shared_waiting(waits)
+            if html and html != self._waiting:
+                self._waiting = html
+                yield self._part("run-waiting", html)
+        self._waits = waits
         if watch.usage is not None and not state.is_final:
             html = usage_part(watch.usage)
             if html != self._usage:
@@ -228,6 +239,23 @@ class Follower:
                     watch.parts.clear()
                 watch.parts[key] = render_parts(self._run_pk, self._tab, self._viewer)
             return watch.parts[key]
+
+    def _shared_waiting(self, waits: int) -> str:
+        """Why it waits and when it should start; drawn once for all who watch it."""
+        watch = self.watch
+        with watch.parts_lock:
+            if ("waiting", waits) not in watch.parts:
+                watch.parts.pop(("waiting", waits - 1), None)
+                run = find_waiting(self._run_pk)
+                parts = [("run-waiting", waiting_part(run))] if run else []
+                watch.parts["waiting", waits] = parts
+            return next((html for _, html in watch.parts["waiting", waits]), "")
+
+
+def find_waiting(run_pk: int) -> Run | None:
+    """A run that is queued, with what its reasons to wait need."""
+    waiting = Run.objects.filter(pk=run_pk, status=Status.QUEUED)
+    return waiting.select_related("account", "application", "queue", "version").first()
 
 
 def partial_row(html: str) -> str:

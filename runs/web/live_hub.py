@@ -38,11 +38,14 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 USAGE_S = 2.0
+WAITING_S = 3.0
+"""How often a run that waits is told about anew: its place moves without a change of its row."""
 KEPT_BYTES = 1024 * 1024
 
 RUN_COLUMNS = (
     *("pk", "run_id", "status", "phase", "end_reason", "attempt_number", "priority"),
-    *("cancel_requested_at", "name"),
+    *("cancel_requested_at", "stop_requested_at", "hold", "held_until", "open_waits"),
+    *("expires_at", "retries_made", "name"),
 )
 
 
@@ -80,6 +83,7 @@ class Watch:
     state: RunState | None = None
     gone: bool = False
     usage: Sample | None = None
+    waits: int = 0
     attempt: Attempt | None = None
     attempt_number: int = 0
     position: int = 0
@@ -118,6 +122,7 @@ class Hub:
         self._thread: threading.Thread | None = None
         self._usage_at = 0.0
         self._usage_pk: int | None = None
+        self._waiting_at = 0.0
         self._failing = False
         self.closed = False
         self.streams = 0
@@ -180,6 +185,9 @@ class Hub:
         if time.monotonic() - self._usage_at >= USAGE_S:
             self._usage_at = time.monotonic()
             self._usage_pk = _look_at_usage(watches, states, self._usage_pk)
+        if time.monotonic() - self._waiting_at >= WAITING_S:
+            self._waiting_at = time.monotonic()
+            _remind_waiting(watches, states)
         for watch in watches.values():
             _set_state(watch, states.get(watch.run_pk))
 
@@ -381,6 +389,16 @@ def _look_at_usage(
             watch.serial += 1
             watch.changed.notify_all()
     return known
+
+
+def _remind_waiting(watches: dict[int, Watch], states: dict[int, RunState]) -> None:
+    for pk, state in states.items():
+        if state.status == Status.QUEUED:
+            watch = watches[pk]
+            with watch.changed:
+                watch.waits += 1
+                watch.serial += 1
+                watch.changed.notify_all()
 
 
 def _set_state(watch: Watch, state: RunState | None) -> None:

@@ -10,6 +10,7 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -22,6 +23,7 @@ from runs.models import Queue, Run
 from runs.models.run_counts import list_queues
 from runs.queue.order import waiting_in_order
 from runs.web.access import AccountRequest, member
+from runs.web.expected import expected_words
 from runs.web.run_list import cancelable_ids, part_event
 
 PAGE_ROWS = 50
@@ -185,10 +187,20 @@ def _state(request: AccountRequest) -> dict[str, Any]:
 
 
 def _waiting(request: AccountRequest, *, after: Run | None = None) -> dict[str, Any]:
-    found = waiting_in_order(request.account, after=after, limit=PAGE_ROWS)
+    now = timezone.now()
+    found = waiting_in_order(request.account, after=after, limit=PAGE_ROWS, now=now)
+    expected = expected_words(request.account, found, now=now)
     more = len(found) == PAGE_ROWS
     return {
-        "waiting": found,
+        "waiting": [
+            {
+                "run": one.run,
+                "place": one.place,
+                "holds": one.holds,
+                "expected": expected.get(one.run.pk),
+            }
+            for one in found
+        ],
         "older": f"{reverse('queue')}?after={found[-1].run.run_id}" if more else "",
         "first": reverse("queue") if after is not None else "",
         "manages": may(request.role, "manage queue"),

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 from runs.actions.runs import cancel_run
 from runs.domain.errors import RunsiteError
 from runs.domain.roles import may
-from runs.domain.status import Status
+from runs.domain.status import END_REASONS, WORDS, EndReason, Status
 from runs.models import Application, Run
 from runs.models.run_list import (
     PAGE_ROWS,
@@ -69,6 +69,11 @@ def runs(request: AccountRequest) -> HttpResponse:
         )
         context |= {
             "statuses": list(Status),
+            "ends": [
+                (status, [(reason, WORDS[reason]) for reason in EndReason if reason in reasons])
+                for status, reasons in END_REASONS.items()
+                if EndReason.NONE not in reasons
+            ],
             "applications": applications,
             "unlisted": _unlisted(chosen, applications),
             "sources": list(dict.fromkeys([*SOURCES, *filter(None, [chosen.source])])),
@@ -184,10 +189,14 @@ def _summary(page: RunPage, about: About | None) -> str:
 
 def _chips(chosen: RunFilter) -> list[dict[str, str]]:
     """Each filter in force, with the address of the list without it."""
-    words = {"q": "text", "to": "until"}
+    words = {"q": "text", "to": "until", "reason": "end"}
     pairs = chosen.parameters()
     return [
-        {"label": words.get(name, name), "value": value, "url": _without(pairs, place)}
+        {
+            "label": words.get(name, name),
+            "value": WORDS[EndReason(value)] if name == "reason" else value,
+            "url": _without(pairs, place),
+        }
         for place, (name, value) in enumerate(pairs)
     ]
 

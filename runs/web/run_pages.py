@@ -19,9 +19,9 @@ from runs.domain.errors import NotFound
 from runs.domain.roles import may
 from runs.domain.status import Status
 from runs.models import Attempt, Run
-from runs.queue.order import holds_of
 from runs.web.access import AccountRequest
 from runs.web.live_hub import RUN_COLUMNS, state_of
+from runs.web.run_waiting import waiting_context
 
 TABS = (
     ("summary", "Summary", "run"),
@@ -138,8 +138,9 @@ def header_context(run: Run, viewer: Viewer) -> dict[str, Any]:
         "run": run,
         "viewer": viewer,
         "now": timezone.now(),
+        "most_attempts": run.max_attempts + run.retries,
         "usual_s": None if waiting else usual_duration(run),
-        "holds": holds_of(run) if waiting else (),
+        "waiting": waiting_context(run) if waiting else None,
         "phase_words": _PHASES.get(run.phase, "") if run.status == Status.RUNNING else "",
     }
 

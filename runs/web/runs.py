@@ -16,15 +16,18 @@ from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.outputs import FIGURE_LIMIT_BYTES
 from runs.actions.results import read_usage
+from runs.actions.run_stops import stop_run
 from runs.actions.runs import cancel_run, delete_run
 from runs.domain.errors import ManifestInvalid
 from runs.domain.manifest import manifest_from_json
 from runs.domain.options import OptionDefinition, to_wire, visible_to
-from runs.domain.status import WORDS, EndReason, Status
+from runs.domain.status import WORDS, EndReason
 from runs.models import Asset, Attempt, Run, RunEvent
 from runs.visuals.charts import ResourceSample, resources_figure
 from runs.visuals.pages import PLOTLY_SCRIPT, SANDBOX, json_block
 from runs.web.access import AccountRequest, member
+from runs.web.run_limits import OF_LIMITS, limit_rows
+from runs.web.run_neighbours import find_neighbours
 from runs.web.run_pages import Viewer, find_run, header_context, run_page, usage_of, viewer_of
 
 MOST_METRICS = 300
@@ -107,6 +110,21 @@ def run_cancel(request: AccountRequest, run_id: str) -> HttpResponse:
     found = find_run(request, run_id)
     changed = cancel_run(run=found, actor=request.actor, now=timezone.now())
     text = "Cancel asked for." if changed else "The run has ended, or its cancel was asked for."
+    return _asked(request, run_id, text)
+
+
+@require_POST
+@member("cancel")
+def run_stop(request: AccountRequest, run_id: str) -> HttpResponse:
+    """Ask a run to end now and to keep what it has."""
+    found = find_run(request, run_id)
+    changed = stop_run(run=found, actor=request.actor, now=timezone.now())
+    text = "Stop asked for." if changed else "The run has ended, or its stop was asked for."
+    return _asked(request, run_id, text)
+
+
+def _asked(request: AccountRequest, run_id: str, text: str) -> HttpResponse:
+    """The answer to a request about a run: the changed parts, or without script the page."""
     if not request.htmx:
         messages.success(request, text)
         return redirect("run", run_id=run_id)
@@ -143,8 +161,18 @@ def header_parts(found: Run, viewer: Viewer) -> dict[str, str]:
 
 
 def summary_context(found: Run, viewer: Viewer) -> dict[str, Any]:
-    """Metrics, options, sizes and the first visual; three queries for an ended run, else one."""
-    context: dict[str, Any] = {"run": found, "options": option_rows(found, viewer)}
+    """Metrics, options, limits, neighbours and the first visual.
+
+    Four queries for an ended run, else two, and three more where many runs wait for each other.
+    """
+    limits = limit_rows(found)
+    context: dict[str, Any] = {
+        "run": found,
+        "options": option_rows(found, viewer),
+        "limits": limits,
+        "limits_open": found.end_reason in OF_LIMITS,
+        "neighbours": find_neighbours(found),
+    }
     if found.is_final:
         rows = list(found.metrics.order_by("position")[: MOST_METRICS + 1])
         context["metrics"] = rows[:MOST_METRICS]
@@ -226,13 +254,13 @@ def history_context(found: Run) -> dict[str, Any]:
     events = list(RunEvent.objects.filter(run=found).order_by("-id")[:MOST_EVENTS])
     return {
         "run": found,
-        "events": [(event, _words(event.end_reason, event.after)) for event in events],
-        "attempts": [HistoryEntry(each, _words(each.outcome, "")) for each in attempts],
+        "events": [(event, _words(event.end_reason)) for event in events],
+        "attempts": [HistoryEntry(each, _words(each.outcome)) for each in attempts],
     }
 
 
-def _words(reason: str, status: str) -> str:
-    if not reason or status == Status.SUCCEEDED:
+def _words(reason: str) -> str:
+    if not reason or reason == EndReason.EXITED:
         return ""
     try:
         return WORDS[EndReason(reason)]

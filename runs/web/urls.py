@@ -14,9 +14,11 @@ from runs.web import (
     home,
     instances,
     launch,
+    ledger,
     live,
     logs,
     managed_inputs,
+    metrics,
     outputs,
     queue,
     run_list,
@@ -52,6 +54,7 @@ urlpatterns = [
             ("live/", live.run_live, "run-live"),
             ("poll/", live.run_poll, "run-poll"),
             ("cancel/", runs.run_cancel, "run-cancel"),
+            ("stop/", runs.run_stop, "run-stop"),
             ("delete/", runs.run_delete, "run-delete"),
         )
     ),
@@ -135,11 +138,13 @@ urlpatterns = [
     path("workers/parts/", workers.workers_parts, name="workers-parts"),
     path("workers/drain/", workers.worker_drain, name="worker-drain"),
     path("workers/resume/", workers.worker_resume, name="worker-resume"),
+    path("ledger/", ledger.ledger, name="ledger"),
     # home and health
     path("", home.home, name="home"),
     path("parts/home/", home.home_parts, name="home-parts"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
     # accounts
     path("sign-in/", accounts.sign_in, name="sign-in"),
     path("sign-in/link/<str:secret>/", accounts.sign_in_link, name="sign-in-link"),

@@ -6,10 +6,11 @@ Everything stands in the tables: no page asks the broker.
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import Subquery
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -28,6 +29,7 @@ from runs.web.run_list import part_event
 MOST_WORKERS = 200
 MOST_LOST = 3
 ATTEMPTS_OF_LOST = 50
+LOOKED_AT = 5000
 BOOTS = 30
 LATE_AFTER = timedelta(seconds=15)
 LIVE = (Worker.ACTIVE, Worker.DRAINING)
@@ -86,10 +88,15 @@ def _state(request: AccountRequest) -> dict[str, Any]:
         key=lambda one: one.seen_at,
         reverse=True,
     )
+    told = [
+        {"worker": one, "attempts": _attempts_of_lost(one, request)} for one in lost[:MOST_LOST]
+    ]
+    known = {attempt.pk for one in told for attempt in one["attempts"]}
     return {
         "workers": [
             {
                 "worker": one,
+                "labels": [f"{name}={value}" if value else name for name, value in _labels(one)],
                 "lives": one.state in LIVE,
                 "late": one.state in LIVE and now - one.seen_at > LATE_AFTER,
                 "attempts": current[one.pk][0],
@@ -97,9 +104,8 @@ def _state(request: AccountRequest) -> dict[str, Any]:
             }
             for one in found
         ],
-        "lost": [
-            {"worker": one, "attempts": _attempts_of_lost(one, request)} for one in lost[:MOST_LOST]
-        ],
+        "lost": told,
+        "taken_back": [one for one in _taken_back(request, now) if one.pk not in known],
         "manages": may(request.role, "manage workers"),
     }
 
@@ -136,6 +142,27 @@ def _attempts_of_lost(worker: Worker, request: AccountRequest) -> list[Attempt]:
         and attempt.outcome == EndReason.WORKER_LOST
         and attempt.run.account_id == request.account.pk
     ]
+
+
+def _taken_back(request: AccountRequest, now: datetime) -> list[Attempt]:
+    """The attempts of this account that were lost with their worker in the last day, newest first.
+
+    Also of workers that are back. Among the newest 5,000 attempts, so that none is looked for in
+    all that there ever were; one query.
+    """
+    newest = Attempt.objects.order_by("-pk").values("pk")[:1]
+    lost = Attempt.objects.filter(
+        pk__gt=Subquery(newest) - LOOKED_AT,
+        outcome=EndReason.WORKER_LOST,
+        ended_at__gte=now - timedelta(days=1),
+        run__account=request.account,
+    )
+    return list(lost.select_related("run").order_by("-pk")[:ATTEMPTS_OF_LOST])
+
+
+def _labels(worker: Worker) -> list[tuple[str, str]]:
+    labels = worker.labels if isinstance(worker.labels, dict) else {}
+    return [(str(name), str(value)) for name, value in list(labels.items())[:20]]
 
 
 def _worker(request: AccountRequest) -> Worker:

@@ -7,24 +7,33 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import F
 from django.utils import timezone
 
 from runs.domain.errors import RunsiteError
-from runs.domain.status import EndReason, Phase, Status
+from runs.domain.status import EndReason, Phase
 from runs.execution.executor import execute
 from runs.execution.spec import Stop
 from runs.models import Attempt, Run
+from runs.models.limits import FAIL
 from runs.queue.reaper import give_back
-from runs.worker import results
+from runs.worker import results, retries
+from runs.worker.held import Held
 from runs.worker.patience import GaveUp, Stopped, patiently
 from runs.worker.places import Places
-from runs.worker.recorder import Flusher, LogTotals, Recorder
-from runs.worker.slots import Held
+from runs.worker.recorder import Flusher, Recorder
+from runs.worker.result_documents import Record, remove_documents
 from runs.worker.spool import Spool
-from runs.worker.staging import stage
+from runs.worker.staging import log_limit_of, stage
+from runs.worker.stored_logs import NO_LOG, keep_evidence, remove_live_log, store_log
+from runs.worker.verdicts import (
+    Verdict,
+    cannot_be_staged,
+    internal_error,
+    no_workspace,
+    stopped_before_start,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +51,18 @@ class Conductor:
         run, attempt = held.claimed.run, held.claimed.attempt
         workspace = self.places.workspace(run.run_id, attempt.number)
         try:
-            spool = Spool(workspace / "log", limit_bytes=settings.RUNSITE_LOG_LIMIT)
+            spool = Spool(workspace / "log", limit_bytes=log_limit_of(run))
         except OSError as error:
             log.error("run %s: no workspace could be made: %s", run.run_id, error)
-            self._close(held, results.Record(no_workspace(error, attempt.worker_name), NO_LOG))
+            self._close(held, Record(no_workspace(error, attempt.worker_name), NO_LOG))
             return
-        recorder = Recorder(attempt, run.run_id, spool)
+        fails = run.log_limit_action == FAIL
+        recorder = Recorder(
+            attempt,
+            run.run_id,
+            spool,
+            on_overflow=(lambda: held.ask(Stop.LOG_LIMIT)) if fails else None,
+        )
         try:
             self._conduct(held, recorder)
         except results.Superseded:
@@ -70,7 +85,7 @@ class Conductor:
                 staged = stage(
                     held.claimed, places=self.places, boot_id=self.boot_id, held=held, uses=uses
                 )
-                look_for_cancel(held)
+                look_for_wishes(held)
                 if held.stop is not None:
                     raise Stopped
             except Stopped:
@@ -95,24 +110,28 @@ class Conductor:
         note_phase(run, Phase.COLLECTING, attempt.token)
         self._close(held, results.store_results(held, recorder, staged, outcome))
 
-    def _end_without_result(self, held: Held, recorder: Recorder, verdict: results.Verdict) -> None:
+    def _end_without_result(self, held: Held, recorder: Recorder, verdict: Verdict) -> None:
         """End a run whose program never ran, or of which nothing can be recorded."""
         if held.lost:
             raise results.Superseded
         self.flusher.remove(recorder, held.tick)
-        self._close(held, results.Record(verdict, results.store_log(held, recorder)))
+        self._close(held, Record(verdict, store_log(held, recorder)))
 
-    def _close(self, held: Held, record: results.Record) -> None:
-        """End the run or give it back, as soon as the database answers."""
+    def _close(self, held: Held, record: Record) -> None:
+        """End the run, give it back or have it tried again, as soon as the database answers."""
         run, attempt = held.claimed.run, held.claimed.attempt
         if record.verdict.reason is EndReason.WORKER_STOPPED:
             patiently(
                 lambda: results.close_stopped(run, attempt, record, give_back=give_back),
                 held=held,
             )
+        elif retries.wants_further_attempt(run, record) and patiently(
+            lambda: retries.try_again(run, attempt, record), held=held
+        ):
+            remove_documents(record)
         else:
             patiently(lambda: results.end_run(run, attempt, record), held=held)
-        results.remove_live_log(attempt, record.log)
+        remove_live_log(attempt, record.log)
 
     def _end_broken(self, held: Held, recorder: Recorder, error: Exception) -> None:
         """An error of ours must not leave the run `running`: it ends, and says so."""
@@ -124,7 +143,7 @@ class Conductor:
             self._give_up(held)
         except Exception:
             log.exception("run %s: its log could not be stored", recorder.run_id)
-            self._close(held, results.Record(verdict, NO_LOG))
+            self._close(held, Record(verdict, NO_LOG))
 
     def _give_up(self, held: Held) -> None:
         """The worker is killed, or the run canceled, before its results are safe."""
@@ -139,64 +158,26 @@ class Conductor:
     def _keep_evidence(self, held: Held, recorder: Recorder) -> None:
         self.flusher.remove(recorder, held.tick)
         try:
-            results.keep_evidence(held, recorder)
+            keep_evidence(held, recorder)
         except Exception as error:  # what rows hold of it stays readable
             log.warning("run %s: the rest of its log is lost: %r", recorder.run_id, error)
             connection.close()
 
 
-NO_LOG = results.StoredLog("", LogTotals(0, 0, None, 0))
-
-
-def look_for_cancel(held: Held) -> None:
-    """Learn of a cancel that came while the run was prepared: a short program would end before
-    the watcher's next look."""
+def look_for_wishes(held: Held) -> None:
+    """Learn of a cancel or stop that came while the run was prepared: a short program would end
+    before the watcher's next look."""
+    run = held.claimed.run
+    wishes = Run.objects.filter(pk=run.pk).values_list("cancel_requested_at", "stop_requested_at")
     try:
-        asked = Run.objects.filter(
-            pk=held.claimed.run.pk, cancel_requested_at__isnull=False
-        ).exists()
+        canceled_at, stopped_at = wishes.first() or (None, None)
     except DatabaseError:
         connection.close()  # the watcher looks again
         return
-    if asked and held.stop in {None, Stop.WORKER_STOP}:
-        held.stop = Stop.CANCEL
-
-
-def cannot_be_staged(error: RunsiteError) -> results.Verdict:
-    """The verdict on a run that could not be prepared."""
-    reason = getattr(error, "end_reason", EndReason.NOT_STARTED)
-    short = getattr(error, "short", "") or "not started"
-    return results.Verdict(Status.FAILED, reason, short, error.message)
-
-
-def stopped_before_start(stop: Stop | None) -> results.Verdict:
-    """The verdict on a run that was stopped while it was prepared."""
-    if stop is Stop.CANCEL:
-        return results.Verdict(Status.CANCELED, EndReason.CANCELED, "canceled", "")
-    return results.Verdict(Status.FAILED, EndReason.WORKER_STOPPED, "worker stopped", "")
-
-
-def no_workspace(error: OSError, worker_name: str) -> results.Verdict:
-    """The verdict on a run for which not even a folder could be made."""
-    words = error.strerror or "disk error"
-    return results.Verdict(
-        Status.FAILED,
-        EndReason.NOT_STARTED,
-        f"not started: {words}"[:200],
-        f"The worker could not make a workspace for the run: {words}. Free space in the data"
-        f" directory of worker {worker_name}, or mend its disk, then launch the run again.",
-    )
-
-
-def internal_error(error: Exception) -> results.Verdict:
-    """The verdict on a run that an error of ours broke."""
-    return results.Verdict(
-        Status.FAILED,
-        EndReason.INTERNAL_ERROR,
-        "internal error",
-        f"Runsite itself failed on this run ({type(error).__name__}). It is not the application's"
-        " fault: run it again, and show the worker's log to your administrator.",
-    )
+    if canceled_at is not None:
+        held.ask(Stop.CANCEL)
+    elif stopped_at is not None:
+        held.ask(Stop.KEEP)
 
 
 def note_start(run: Run, attempt: Attempt, pid: int, pid_started: float) -> None:

@@ -13,8 +13,9 @@ from django.db.models import F
 
 from runs.execution.spec import Stop
 from runs.models import Attempt
+from runs.models.counters import Counter
 from runs.storage import InvalidKey, ObjectMissing, ObjectTooLarge, StorageError
-from runs.worker.slots import Held
+from runs.worker.held import Held
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ def patiently(act: Callable[[], T], *, held: Held, waits_for_space: bool = True)
             raise
         except StorageError as error:
             problem = error
+            if not said:
+                Counter.add("store_errors", error.operation)
         except OSError as error:
             if error.errno not in _AWAY or (error.errno in _FULL and not waits_for_space):
                 raise

@@ -57,7 +57,15 @@ class LogTotals:
 class Recorder:
     """The log sink of one attempt. `write` and `usage` are called by the execution."""
 
-    def __init__(self, attempt: Attempt, run_id: str, spool: Spool) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        run_id: str,
+        spool: Spool,
+        *,
+        on_overflow: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_overflow` is called once, when the log grows above the limit of its spool."""
         self.attempt_pk = attempt.pk
         self.number = attempt.number
         self.run_id = run_id
@@ -75,6 +83,7 @@ class Recorder:
         """Held by the flusher while it flushes this recorder."""
         self.failing = False
         self.has_usage_rows = False
+        self._on_overflow = on_overflow
 
     def restart_clock(self) -> None:
         """The program starts now: times of log and usage count from here."""
@@ -83,10 +92,14 @@ class Recorder:
     def write(self, data: bytes) -> None:
         """Take a piece of the log; quick, and never waits for anything but the local disk."""
         self.spool.write(data)
+        if self._on_overflow is not None and self.spool.written > self.spool.limit_bytes:
+            act, self._on_overflow = self._on_overflow, None
+            act()
 
     def usage(self, sample: Usage) -> None:
-        """Take a sample of the process tree."""
-        self._usage.append(sample)
+        """Take a sample of the process tree; one from after its end says nothing of its use."""
+        if sample.processes:
+            self._usage.append(sample)
 
     def keep_usage(self) -> None:
         """Keep the samples that wait without rows: they are about to be stored as one object."""

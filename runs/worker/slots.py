@@ -2,8 +2,8 @@
 
 Threads wait a moment for the next run: a new one would need a new connection to the database.
 One thread claims: it wakes by a nudge, by a run that ended, or after a second. One watches for
-requests to cancel and for lost leases, five times a second. One sends the heartbeat. A stop has
-three stages, each entered by a signal: draining, ending, killing.
+requests to cancel or to stop and for lost leases, five times a second. One sends the heartbeat. A
+stop has three stages, each entered by a signal: draining, ending, killing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 import psutil
@@ -31,15 +30,14 @@ from runs.queue.claim import Claimed, WorkerIdentity, claim_next
 from runs.queue.dispatch import nudge_arrived
 from runs.queue.lease import renew
 from runs.queue.reaper import give_back
+from runs.worker.held import STUCK_S, Held
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """A free slot looks at the table this often, whether a nudge came or not."""
 WATCH_S = 0.2
-"""Requests to cancel are looked for this often."""
-STUCK_S = 15.0
-"""A run whose thread showed no life for this long is not renewed, so the reaper takes it."""
+"""Requests to cancel or to stop are looked for this often."""
 IDLE_S = 5.0
 """A thread that has conducted a run waits this long for the next one."""
 
@@ -51,29 +49,6 @@ class Stage(enum.IntEnum):
     DRAINING = 1
     ENDING = 2
     KILLING = 3
-
-
-@dataclass(eq=False)
-class Held:
-    """A run that this worker conducts."""
-
-    claimed: Claimed
-    stop: Stop | None = None
-    lost: bool = False
-    ticked: float = field(default_factory=time.monotonic)
-
-    def tick(self) -> None:
-        """Show life; the heartbeat renews only what has shown some lately."""
-        self.ticked = time.monotonic()
-
-    def allow(self, seconds: float) -> None:
-        """Count as alive for so long: the next step cannot show life while it goes on."""
-        self.ticked = max(self.ticked, time.monotonic() + seconds - STUCK_S)
-
-    def should_stop(self) -> Stop | None:
-        """What the execution asks all the time."""
-        self.tick()
-        return self.stop
 
 
 Conduct = Callable[[Held], None]
@@ -133,14 +108,13 @@ class Slots:
         """End the runs politely; they are given back."""
         self._enter(Stage.ENDING)
         for held in self.held():
-            if held.stop is None:
-                held.stop = Stop.WORKER_STOP
+            held.ask(Stop.WORKER_STOP)
 
     def kill_runs(self) -> None:
         """End the runs at once."""
         self._enter(Stage.KILLING)
         for held in self.held():
-            held.stop = Stop.KILL
+            held.ask(Stop.KILL)
 
     def wait_until_empty(self, limit_s: float | None = None) -> bool:
         """Wait until no run is conducted any more; whether that came true within `limit_s`."""
@@ -196,7 +170,12 @@ class Slots:
         try:
             while self._may_claim():
                 close_old_connections()
-                claimed = claim_next(self.identity, now=timezone.now())
+                claimed = claim_next(
+                    self.identity,
+                    now=timezone.now(),
+                    free_slots=self._free_slots(),
+                    slots=self.slots,
+                )
                 if claimed is None:
                     return
                 self._hand_over(self._hold(claimed))
@@ -211,15 +190,15 @@ class Slots:
             self._held.add(held)
             # Signals come at any time: a run claimed while the stage changed obeys it, too.
             if self.stage >= Stage.KILLING:
-                held.stop = Stop.KILL
+                held.ask(Stop.KILL)
             elif self.stage >= Stage.ENDING:
-                held.stop = Stop.WORKER_STOP
+                held.ask(Stop.WORKER_STOP)
         return held
 
     def _may_claim(self) -> bool:
         """Whether to claim one more; says so to `wait_until_empty` in the same moment."""
         with self._lock:
-            free_slot = len(self._held) < self.slots and not self._drain_by_page
+            free_slot = _slots_of(self._held) < self.slots and not self._drain_by_page
             self._claiming = free_slot and self.stage is Stage.SERVING and not self._over.is_set()
             if not self._claiming:
                 return False
@@ -229,6 +208,11 @@ class Slots:
             return False
         self.note = ""
         return True
+
+    def _free_slots(self) -> int:
+        """Only the thread that asks this takes more of them."""
+        with self._lock:
+            return self.slots - _slots_of(self._held)
 
     def _hand_over(self, held: Held) -> None:
         """Give the run to a thread that waits for one, or to a new thread."""
@@ -311,17 +295,21 @@ class Slots:
         connection.close()
 
     def _watch(self, held: Iterable[Held]) -> None:
-        """Tell runs that somebody wants them canceled, and those that are not ours any more."""
+        """Tell runs that somebody wants them ended, and those that are not ours any more."""
         by_pk = {one.claimed.run.pk: one for one in held}
-        rows = Run.objects.filter(pk__in=by_pk).values_list("pk", "token", "cancel_requested_at")
+        rows = Run.objects.filter(pk__in=by_pk).values_list(
+            "pk", "token", "cancel_requested_at", "stop_requested_at"
+        )
         seen = set()
-        for pk, token, cancel_requested_at in rows:
+        for pk, token, cancel_requested_at, stop_requested_at in rows:
             seen.add(pk)
             one = by_pk[pk]
             if token != one.claimed.attempt.token:
                 self._lose(one)
-            elif cancel_requested_at is not None and one.stop in {None, Stop.WORKER_STOP}:
-                one.stop = Stop.CANCEL
+            elif cancel_requested_at is not None:
+                one.ask(Stop.CANCEL)
+            elif stop_requested_at is not None:
+                one.ask(Stop.KEEP)
         for pk in by_pk.keys() - seen:
             self._lose(by_pk[pk])
 
@@ -337,7 +325,7 @@ class Slots:
             if held not in self._held:
                 return
         held.lost = True
-        held.stop = Stop.KILL
+        held.ask(Stop.KILL)
 
     # --- heartbeat --------------------------------------------------------------------------
 
@@ -373,7 +361,7 @@ class Slots:
             list(lively),
             now=timezone.now(),
             slots=self.slots,
-            slots_used=len(held),
+            slots_used=_slots_of(held),
             state=state,
             load=os.getloadavg()[0],
             memory_bytes=psutil.Process().memory_info().rss,
@@ -395,6 +383,10 @@ class Slots:
     def _enter(self, stage: Stage) -> None:
         with self._lock:
             self.stage = max(self.stage, stage)
+
+
+def _slots_of(held: Iterable[Held]) -> int:
+    return sum(one.slots for one in held)
 
 
 def _say(what: str, error: Exception) -> None:

@@ -35,6 +35,7 @@ class Spool:
     def __init__(
         self, folder: Path, *, limit_bytes: int, segment_bytes: int = SEGMENT_BYTES
     ) -> None:
+        self.limit_bytes = limit_bytes
         self._folder = folder
         self._half = max(1, limit_bytes // 2)
         self._segment_bytes = min(segment_bytes, max(1, self._half // 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ from runs.execution.requirements import bundled_packages
 from runs.execution.spec import RunSpec
 from runs.execution.workspace import remove_tree
 from runs.models import EnvironmentBuild, Executable, InputData, InputFile, Run, RunOption
+from runs.models.limits import TRUNCATE
 from runs.queue.claim import Claimed
 from runs.storage import ObjectMissing, object_store
+from runs.worker.held import Held
 from runs.worker.patience import allow_bytes, patiently, wait_for
 from runs.worker.places import Places
-from runs.worker.slots import Held
 from runs.worker.upkeep import COMPLETE, in_use, touch
 
 
@@ -121,11 +123,23 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held, uses: E
         entry=entry,
         stdout_is_log=run.output_format == "multi-file",
         time_limit_s=float(run.time_limit_s or settings.RUNSITE_TIME_LIMIT_S),
+        keep_at_time_limit=bool(run.keep_at_time_limit),
         grace_s=settings.RUNSITE_GRACE_S,
         pipe_wait_s=settings.RUNSITE_PIPE_WAIT_S,
-        output_limit_bytes=settings.RUNSITE_OUTPUT_LIMIT,
+        memory_limit_bytes=run.memory_limit_bytes,
+        process_limit=run.process_limit,
+        log_limit_bytes=log_limit_of(run),
+        output_limit_bytes=run.output_limit_bytes or settings.RUNSITE_OUTPUT_LIMIT,
+        output_limit_action="truncate" if run.output_limit_action == TRUNCATE else "fail",
+        stop_signal=getattr(signal, run.stop_signal or "SIGINT"),
+        stop_grace_s=run.stop_grace_s,
     )
     return Staged(spec, cwd, run.output_format, _output_places(manifest))
+
+
+def log_limit_of(run: Run) -> int:
+    """How many bytes of its log are kept."""
+    return run.log_limit_bytes or int(settings.RUNSITE_LOG_LIMIT)
 
 
 def _facts_of(run: Run) -> _Facts:

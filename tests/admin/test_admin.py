@@ -18,6 +18,7 @@ from runs.models import (
     ApiKey,
     Asset,
     AuditEvent,
+    Counter,
     EndedProcess,
     LogChunk,
     LoopLease,
@@ -26,6 +27,7 @@ from runs.models import (
     RunFile,
     RunMetric,
     RunOption,
+    RunWait,
     SignInLink,
     Upload,
     UsageSample,
@@ -107,6 +109,8 @@ def fill(number: int) -> None:
     assert attempt.worker is not None
     WorkerBoot.objects.create(worker=attempt.worker, boot_id=f"b{number}")
     LoopLease.objects.create(name=f"loop-{number}")
+    RunWait.objects.create(run=make_run(application, hold="runs", open_waits=1), awaited=run)
+    Counter.objects.create(name="reaped", label=f"l{number}", value=number)
 
 
 def list_of(model: type) -> str:

@@ -19,12 +19,14 @@ SCRIPTS = sorted(
     path.name for path in (ROOT / "bench").glob("*.py") if "def main(" in path.read_text()
 )
 SMALL = {
+    "chaos.py": ("--runs", "20", "--minutes", "0.2", "--lease", "4"),
     "claim.py": ("--runs", "300", "--repeats", "2"),
     "startup.py": ("--repeats", "1"),
     "idle.py": ("--seconds", "0.5", "--settle", "0"),
     "submit_to_start.py": ("--runs", "2"),
     "submit_to_end.py": ("--runs", "2"),
     "throughput.py": ("--runs", "4"),
+    "expected_start.py": ("--history", "10", "--batches", "1", "--runs", "4"),
     "line_to_browser.py": ("--lines", "5", "--watchers", "2", "--printing", "2"),
 }
 """Options with which each script does its whole work once, in a few seconds."""

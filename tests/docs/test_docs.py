@@ -165,7 +165,7 @@ def test_variables_that_pages_name_exist():
     # A secret can stand in a file; what a child is given is no setting.
     known |= {f"{name}_FILE" for name in known} | VARIABLES
     for page in PAGES:
-        unknown = set(re.findall(r"\bRUNSITE_[A-Z_]*[A-Z]", page.read_text())) - known
+        unknown = set(re.findall(r"\bRUNSITE_[A-Z0-9_]*[A-Z0-9]", page.read_text())) - known
         assert {name for name in unknown if "_TEST_" not in name} == set(), page.name  # of tests
 
 

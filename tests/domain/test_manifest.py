@@ -18,6 +18,7 @@ from runs.domain.manifest import (
     manifest_to_json,
     parse_manifest,
 )
+from runs.domain.manifest_fields import Concurrency
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -77,6 +78,16 @@ runsite:
   memory_limit_mb: 512
   log_limit_mb: 10
   output_limit_mb: 20
+  keep_at_time_limit: true
+  queue_limit_s: 3600
+  process_limit: 40
+  log_limit_action: fail
+  output_limit_action: truncate
+  stop_grace_s: 2.5
+  retries: 3
+  retry_on: [worker_lost, "exit_code:75"]
+  retry_delay_s: 0
+  concurrency: {key: "{region}-{mode}", limit: 2, policy: replace}
 """
 
 
@@ -150,7 +161,26 @@ def test_every_field_is_read() -> None:
     assert (duration.description, duration.required) == ("Time limit", True)
     assert duration.hidden_from == ("operator", "viewer")
     assert (mode.default, mode.values, mode.local_only) == ("3.10", ("3.10", "yes", "plain"), True)
-    assert manifest.runsite == RunsiteSettings(90.0, False, 2, None, "SIGINT", 512, 10, 20)
+    assert manifest.runsite == RunsiteSettings(
+        time_limit_s=90.0,
+        repeatable=False,
+        slots=2,
+        free_options=None,
+        stop_signal="SIGINT",
+        memory_limit_mb=512,
+        log_limit_mb=10,
+        output_limit_mb=20,
+        keep_at_time_limit=True,
+        queue_limit_s=3600.0,
+        process_limit=40,
+        log_limit_action="fail",
+        output_limit_action="truncate",
+        stop_grace_s=2.5,
+        retries=3,
+        retry_on=("worker_lost", "exit_code:75"),
+        retry_delay_s=0.0,
+        concurrency=Concurrency("{region}-{mode}", 2, "replace"),
+    )
     assert manifest.warnings == ()
 
 
@@ -177,6 +207,33 @@ def test_the_entry_depends_on_the_type(kind: str, entry: str) -> None:
 def test_a_manifest_survives_json(text: str) -> None:
     manifest = parse_manifest(text)
     assert manifest_from_json(json.loads(json.dumps(manifest_to_json(manifest)))) == manifest
+
+
+def test_nothing_said_about_limits_leaves_them_to_others() -> None:
+    settings = parse_manifest("files: [a]\nrunsite: {slots: 1}\n").runsite
+    assert settings == RunsiteSettings()
+    assert settings.stop_signal == "SIGINT"
+    assert settings.concurrency == Concurrency(key="", limit=None, policy="queue")
+
+
+@pytest.mark.parametrize("written", ["signal exit_code:3", "[signal, 'exit_code:3']"])
+def test_causes_of_retries_are_a_list_or_a_text(written: str) -> None:
+    settings = parse_manifest(f"files: [a]\nrunsite: {{retry_on: {written}}}\n").runsite
+    assert settings.retry_on == ("signal", "exit_code:3")
+
+
+def test_a_stored_manifest_without_the_newer_settings_gets_their_defaults() -> None:
+    data = manifest_to_json(parse_manifest("files: [a]\nrunsite: {time_limit_s: 5}\n"))
+    older = ("time_limit_s", "repeatable", "slots", "free_options", "memory_limit_mb")
+    data["runsite"] = {key: data["runsite"][key] for key in older}
+    # What the release before wrote for every manifest that named no signal.
+    data["runsite"]["stop_signal"] = "SIGTERM"
+    assert manifest_from_json(json.loads(json.dumps(data))).runsite == RunsiteSettings(5.0)
+
+
+def test_a_stored_stop_signal_stays() -> None:
+    manifest = parse_manifest("files: [a]\nrunsite: {stop_signal: SIGTERM}\n")
+    assert manifest_from_json(manifest_to_json(manifest)).runsite.stop_signal == "SIGTERM"
 
 
 def test_rows_of_other_releases_are_read() -> None:
@@ -452,6 +509,22 @@ def test_names_given_twice_are_refused() -> None:
         ("files: [a]\nrunsite: {slots: 1.5}\n", 2, "must be a whole number"),
         ("files: [a]\nrunsite: {time_limit_s: 0}\n", 2, "must be above 0"),
         ("files: [a]\nrunsite: {stop_signal: SIGKILL}\n", 2, "cannot be `SIGKILL`"),
+        ("files: [a]\nrunsite: {keep_at_time_limit: 3}\n", 2, "must be `true` or `false`"),
+        ("files: [a]\nrunsite:\n  process_limit: 0\n", 3, "must be above 0"),
+        ("files: [a]\nrunsite:\n  process_limit: 2.5\n", 3, "must be a whole number"),
+        ("files: [a]\nrunsite: {retries: -1}\n", 2, "must not be below 0"),
+        ("files: [a]\nrunsite: {retries: 1.5}\n", 2, "must be a whole number"),
+        ("files: [a]\nrunsite: {retry_on: lost}\n", 2, "`lost` is no cause to try again. Use"),
+        ("files: [a]\nrunsite:\n  retry_on: [lost]\n", 3, "`runsite.retry_on` cannot be used"),
+        ("files: [a]\nrunsite: {retry_on: {a: 1}}\n", 2, "must be a text"),
+        ("files: [a]\nrunsite: {log_limit_action: stop}\n", 2, "cannot be `stop`"),
+        ("files: [a]\nrunsite: {output_limit_action: warn}\n", 2, "Use one of"),
+        ("files: [a]\nrunsite: {stop_grace_s: soon}\n", 2, "must be a number"),
+        ("files: [a]\nrunsite: {concurrency: 3}\n", 2, "must be a block of keys"),
+        ("files: [a]\nrunsite:\n  concurrency:\n    policy: wait\n", 4, "cannot be `wait`"),
+        ('files: [a]\nrunsite:\n  concurrency: {key: "{a}"}\n', 3, "has no `limit`"),
+        ('files: [a]\nrunsite:\n  concurrency: {key: "{a", limit: 1}\n', 3, "a single `{`"),
+        ("files: [a]\nrunsite: {concurrency: {limit: 0}}\n", 2, "must be above 0"),
         ("files: [a]\nx: !!python/object:os.system a\n", 2, "is not supported"),
         ("files: [a]\n? [b]\n: c\n", 2, "a key is a list"),
         ("files: [a\ntype: python\n", 0, "not valid YAML"),

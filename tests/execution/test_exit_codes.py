@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from runs.execution.exit_codes import explain
-from runs.execution.spec import Reason
+from runs.execution.exit_codes import Figures, explain
+from runs.execution.spec import Asked, Breach, Reason
+
+MIB = 1024**2
 
 
 def test_a_good_end_says_nothing() -> None:
@@ -57,6 +59,49 @@ def test_signals(number: int, word: str) -> None:
 def test_reasons_count_more_than_codes(reason: str, error: str) -> None:
     told = explain(0, 9, reason=reason, time_limit_s=60.0, output_limit_bytes=4 * 1024**3)
     assert told.error == error
+
+
+@pytest.mark.parametrize(
+    ("reason", "figures", "error", "part"),
+    [
+        (
+            "memory_limit",
+            Figures(Breach(Reason.MEMORY_LIMIT, 512 * MIB, 731 * MIB, 3, "solver -x", 400 * MIB)),
+            "memory limit: 512 MiB allowed, 731 MiB used by 3 processes",
+            "(`solver -x` had 400 MiB) and was ended; give it a smaller input, or raise",
+        ),
+        (
+            "process_limit",
+            Figures(Breach(Reason.PROCESS_LIMIT, 50, 73, 73, "python3", 70)),
+            "process limit: 50 allowed, 73 alive",
+            "(70 of them `python3`) and was ended; start fewer at once",
+        ),
+        (
+            "log_too_large",
+            Figures(log_limit_bytes=10 * MIB, logged_bytes=11 * MIB),
+            "log limit of 10 MiB: 11 MiB were logged",
+            "log less, or raise the log limit",
+        ),
+        (
+            "stopped_early",
+            Figures(asked=Asked("SIGINT", 10.0, at_limit=False, took_s=2.25)),
+            "stopped early",
+            "(SIGINT), as somebody wanted the result, and ended within 2.2 s",
+        ),
+        (
+            "stopped_early",
+            Figures(asked=Asked("SIGTERM", 10.0, at_limit=True, forced=True)),
+            "stopped early at the time limit",
+            "did not end within 10 s and was ended, as the time limit was reached",
+        ),
+    ],
+)
+def test_limits_are_told_with_figures_and_remedy(
+    reason: str, figures: Figures, error: str, part: str
+) -> None:
+    told = explain(None, 9, reason=reason, figures=figures)
+    assert told.error == error
+    assert part in told.detail
 
 
 def test_every_reason_is_one_line_and_one_sentence() -> None:

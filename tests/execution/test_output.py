@@ -318,3 +318,27 @@ def test_assets_above_the_limit_are_told(workspace: Workspace) -> None:
     got = collect(workspace, content_format="json", limits=Limits(member_bytes=1000))
     assert got.assets is None
     assert any("`outputs/assets.json`" in warning for warning in got.warnings)
+
+
+def test_files_beyond_the_limit_are_left_out_whole_and_named(workspace: Workspace) -> None:
+    for name, size in (("a", 10), ("b", 30), ("c", 10), ("d", 6), ("e", 5)):
+        write(workspace, f"outputs/solutions/{name}", "x" * size)
+    limits = Limits(result_bytes=25, action="truncate")
+    got = collect(workspace, content_format="multi-file", limits=limits)
+    assert paths(got) == {"a": 10, "c": 10, "e": 5}
+    assert got.output_bytes == 25
+    assert got.too_large == ""
+    [warning] = got.warnings
+    assert "3 files were kept and 2 of 36 bytes left out (`b`, `d`)" in warning
+
+
+def test_files_beyond_their_number_are_counted(workspace: Workspace) -> None:
+    for number in range(20):
+        write(workspace, f"outputs/solutions/{number:02}", "x")
+    limits = Limits(files=3, action="truncate")
+    got = collect(workspace, content_format="multi-file", limits=limits)
+    assert set(paths(got)) == {"00", "01", "02"}
+    assert got.too_large == ""
+    [warning] = got.warnings
+    assert "17 of 17 bytes left out (`03`, " in warning
+    assert "and 7 more" in warning

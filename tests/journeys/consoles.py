@@ -220,6 +220,14 @@ class Person:
         """The page at `path`, whatever its status."""
         return self._open(urllib.request.Request(urllib.parse.urljoin(self.base, path)))
 
+    def get_range(self, path: str, first: int, last: int) -> bytes:
+        """The bytes `first` to `last`, both included, of a download."""
+        words = {"Range": f"bytes={first}-{last}"}
+        url = urllib.parse.urljoin(self.base, path)
+        page = self._open(urllib.request.Request(url, headers=words))
+        assert page.status == 206, page.words
+        return page.data
+
     def post(
         self,
         path: str,

@@ -194,6 +194,16 @@ def text_of(*, key: str) -> str:
         return stream.read().decode("utf-8", "replace")
 
 
+def digest_of(*, key: str) -> str:
+    """The SHA-256 of an object of the store."""
+    import hashlib
+
+    from runs.storage import object_store
+
+    with object_store().open(key) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def builds() -> list[dict[str, str]]:
     """The state of every environment on every host."""
     from runs.models import EnvironmentBuild
@@ -226,6 +236,7 @@ COMMANDS = (
     log_ends,
     objects,
     text_of,
+    digest_of,
     builds,
     workers,
 )

@@ -11,7 +11,7 @@ import django
 django.setup()
 
 from django.core.management import call_command  # noqa: E402
-from django.db.models import Count, Max  # noqa: E402
+from django.db.models import Count, Max, Sum  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from runs.domain.status import EndReason, Status  # noqa: E402
@@ -29,6 +29,7 @@ from tests.factories import (  # noqa: E402
 
 LIMITED, LEFT, RIGHT, PAUSED = "limited", "left", "right", "paused"
 QUEUE_LIMIT, APPLICATION_LIMIT = 2, 1
+SLOTS = 3
 
 
 def prepare(runs: int) -> None:
@@ -52,32 +53,37 @@ def prepare(runs: int) -> None:
         side = (LEFT, RIGHT)[number % 2]
         make_run(one_at_once, queue=queues[side], priority=1)
         make_run(anything[side], queue=limited, environment=environments[side], priority=2)
-        make_run(anything[side], queue=queues[side], priority=1 + number % 9)
+        make_run(
+            anything[side], queue=queues[side], priority=1 + number % 9, slots=1 + number % SLOTS
+        )
         make_run(anything[side], queue=limited, environment=environments[side])
     make_run(anything[LEFT], queue=paused, priority=1)
 
 
 def claim(name: str, side: str) -> None:
     """Claim and end until nothing is left; says what was claimed and the most seen at once."""
-    worker = make_worker(name=name, host=side)
+    worker = make_worker(name=name, host=side, slots=SLOTS)
     identity = WorkerIdentity(worker.pk, name, worker.boot_id, side, (side, LIMITED, PAUSED))
     print("ready", flush=True)
     sys.stdin.readline()
     claimed: list[str] = []
-    most = {LIMITED: 0, "one": 0}
+    most = {LIMITED: 0, "one": 0, "slots": 0}
     held: list[Claimed] = []
     while True:
-        one = claim_next(identity, now=timezone.now())
+        free = SLOTS - sum(other.run.slots for other in held)
+        one = claim_next(identity, now=timezone.now(), free_slots=free, slots=SLOTS)
         if one is not None:
             claimed.append(one.run.run_id)
             held.append(one)
             running = Run.objects.filter(status=Status.RUNNING)
+            mine = running.filter(attempts__worker=worker).aggregate(Sum("slots"))
             seen = {
+                "slots": mine["slots__sum"],
                 LIMITED: running.filter(queue__name=LIMITED).count(),
                 "one": running.filter(application__application_id="one").count(),
             }
             most = {limit: max(most[limit], seen[limit]) for limit in most}
-        if held and (one is None or len(held) > 1):
+        if held and (one is None or len(held) == SLOTS):
             _end(held.pop(0))
         elif one is None and not Run.objects.waiting().exclude(queue__name=PAUSED).exists():
             break

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from runs.domain.concurrency import REPLACED_BY
 from runs.domain.status import EndReason, Phase, Status
 from runs.models import EnvironmentBuild, Queue, Run
+from runs.models.runs import rank_of
+from runs.queue import claim as claim_module
 from runs.queue.claim import Claimed, WorkerIdentity, claim_next
 from tests.factories import (
     make_account,
@@ -173,5 +178,100 @@ def test_a_claim_costs_the_same_however_many_are_held(
         make_run(held)
     last = make_run(priority=9)
     identity = _identity()
-    with django_assert_max_num_queries(12):  # type: ignore[call-arg, arg-type]
+    with django_assert_max_num_queries(13):  # type: ignore[call-arg, arg-type]
         assert _claimed_run(identity) == last
+
+
+@pytest.mark.parametrize("hold", [Run.WAITS_FOR_RUNS, Run.WAITS_FOR_KEY, Run.WAITS_FOR_RETRY])
+def test_a_held_run_is_not_claimed_until_it_is_let_go(hold: str) -> None:
+    application = make_application()
+    held = make_run(application, priority=1, hold=hold)
+    behind = make_run(application)
+    assert _claimed_run() == behind
+    assert _claim() is None
+    Run.objects.filter(pk=held.pk).update(hold="")
+    assert _claimed_run() == held
+
+
+def test_a_run_that_is_held_since_the_look_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run()
+    heads = claim_module.next_heads
+    looks = []
+
+    def held_meanwhile(**words: Any) -> Any:
+        found = heads(**words)
+        Run.objects.filter(pk=run.pk).update(hold=Run.WAITS_FOR_KEY)
+        looks.append(len(found))
+        return found
+
+    monkeypatch.setattr(claim_module, "next_heads", held_meanwhile)
+    assert _claim() is None
+    assert looks == [1, 0]
+
+
+def test_a_run_too_large_for_a_worker_is_left_to_a_larger_one() -> None:
+    application = make_application()
+    large = make_run(application, slots=3)
+    small = make_run(application)
+    identity = _identity()
+    now = timezone.now()
+    claimed = claim_next(identity, now=now, free_slots=2, slots=2)
+    assert claimed is not None
+    assert claimed.run == small
+    assert claim_next(identity, now=now, free_slots=2, slots=2) is None
+    claimed = claim_next(_identity(), now=now, free_slots=4, slots=4)
+    assert claimed is not None
+    assert claimed.run == large
+
+
+def test_slots_are_kept_free_for_a_first_run_that_needs_several() -> None:
+    application = make_application()
+    large = make_run(application, slots=2)
+    small = make_run(application)
+    identity = _identity()
+    now = timezone.now()
+    assert claim_next(identity, now=now, free_slots=1, slots=2) is None
+    order = []
+    while claimed := claim_next(identity, now=now, free_slots=2, slots=2):
+        order.append(claimed.run)
+    assert order == [large, small]
+
+
+def test_a_large_run_that_a_limit_holds_keeps_no_slot_free() -> None:
+    make_run(make_application(running_limit=0), slots=2, priority=1)
+    small = make_run()
+    claimed = claim_next(_identity(), now=timezone.now(), free_slots=1, slots=2)
+    assert claimed is not None
+    assert claimed.run == small
+
+
+def test_limits_count_runs_and_not_their_slots() -> None:
+    queue = make_queue(running_limit=2)
+    application = make_application(queue.account)
+    for _ in range(3):
+        make_run(application, queue=queue, slots=4)
+    assert [_claimed_run().slots for _ in range(2)] == [4, 4]
+    assert _claim() is None
+
+
+def test_those_that_others_wait_for_go_first_at_equal_priority() -> None:
+    application = make_application()
+    plain = make_run(application)
+    awaited = make_run(application, rank=rank_of(6, awaited=True))
+    urgent = make_run(application, priority=5)
+    assert [_claimed_run() for _ in range(3)] == [urgent, awaited, plain]
+
+
+def test_a_run_that_was_replaced_is_superseded_and_not_started() -> None:
+    run = make_run(cancel_requested_at=timezone.now(), cancel_actor=f"{REPLACED_BY}other")
+    assert _claim() is None
+    run.refresh_from_db()
+    assert (run.status, run.end_reason) == (Status.CANCELED, EndReason.SUPERSEDED)
+
+
+def test_the_history_counts_attempts_of_both_budgets() -> None:
+    run = make_run(attempt_number=1, max_attempts=2, retries=3, retries_made=1)
+    assert _claimed_run() == run
+    event = run.events.last()
+    assert event is not None
+    assert event.text.startswith("Attempt 2 of 5 on worker")

@@ -106,3 +106,5 @@ def test_four_processes_claim_each_of_200_runs_exactly_once(kind: str, tmp_path:
     }
     assert max(answer["most"]["limited"] for answer in answers) <= 2
     assert max(answer["most"]["one"] for answer in answers) <= 1
+    # Runs of one, two and three slots, by workers of three: always full, never above.
+    assert max(answer["most"]["slots"] for answer in answers) == 3

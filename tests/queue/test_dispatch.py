@@ -10,7 +10,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from runs.models import Queue, Worker
+from runs.models import Counter, Queue, Worker
 from runs.queue import dispatch
 from tests.factories import make_queue, make_worker
 
@@ -85,7 +85,9 @@ def test_a_nudge_not_arrived_within_two_seconds_counts_as_lost(sender: FakeSende
     queue = make_queue()
     now = timezone.now()
     dispatch.nudge(queue, now=now)
+    assert not Counter.objects.exists()
     assert dispatch.nudge(queue, now=now + timedelta(seconds=3))
+    assert Counter.objects.values_list("name", "label", "value").get() == ("nudges_lost", "", 1)
 
 
 @pytest.mark.django_db

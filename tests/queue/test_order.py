@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from runs.domain.status import Status
-from runs.models import Account, EnvironmentBuild, Run, Worker
+from runs.models import Account, Application, EnvironmentBuild, Run, RunWait, Worker
 from runs.queue import order
 from runs.queue.order import holds_of, next_heads, waiting_in_order
 from tests.factories import (
     get_queue,
     make_account,
     make_application,
+    make_attempt,
     make_build,
     make_environment,
     make_queue,
@@ -180,7 +182,7 @@ def test_a_run_that_does_not_wait_has_no_holds() -> None:
     assert holds_of(make_run(status=Status.SUCCEEDED)) == ()
 
 
-def test_the_queue_page_asks_at_most_8_queries_however_many_wait(
+def test_the_queue_page_asks_at_most_11_queries_however_many_wait(
     account: Account, django_assert_max_num_queries: Any
 ) -> None:
     _busy_worker()
@@ -190,13 +192,19 @@ def test_the_queue_page_asks_at_most_8_queries_however_many_wait(
         make_build(environment)
         application = make_application(account, running_limit=1 + number)
         queue = make_queue(account, name=f"q{number}", running_limit=5)
-        runs += [make_run(application, queue=queue, environment=environment) for _ in range(5)]
-    with django_assert_max_num_queries(8):
+        kind = {"queue": queue, "environment": environment}
+        runs += [make_run(application, **kind) for _ in range(5)]
+        runs.append(make_run(application, hold="key", concurrency_key="k", **kind))
+        runs.append(make_run(application, hold="retry", held_until=timezone.now(), **kind))
+        make_attempt(runs[-1])
+        runs.append(_waiting_for(application, runs[0], runs[1], **kind))
+    with django_assert_max_num_queries(11):
         for one in waiting_in_order(account, after=runs[3]):
             assert one.run.application.name
             assert one.run.queue.name
-    with django_assert_max_num_queries(8):
-        holds_of(Run.objects.get(pk=runs[-1].pk))
+    for run in runs[-8:]:
+        with django_assert_max_num_queries(9):
+            holds_of(Run.objects.get(pk=run.pk))
 
 
 def test_heads_are_one_run_for_each_lane_that_may_start(account: Account) -> None:
@@ -207,3 +215,132 @@ def test_heads_are_one_run_for_each_lane_that_may_start(account: Account) -> Non
     urgent = make_run(queue=get_queue(account, "gpu"), priority=1)
     assert [head.run for head in next_heads()] == [urgent.pk, first.pk]
     assert [head.run for head in next_heads(queues=["default"])] == [first.pk]
+
+
+def _waiting_for(application: Application, *awaited: Run, **fields: Any) -> Run:
+    run = make_run(application, hold="runs", open_waits=len(awaited), **fields)
+    RunWait.objects.bulk_create(RunWait(run=run, awaited=one) for one in awaited)
+    return run
+
+
+def test_a_run_that_waits_for_others_names_the_first_that_is_still_open(account: Account) -> None:
+    make_worker()
+    application = make_application(account)
+    done, running, *queued = (
+        make_run(application, status=status)
+        for status in (Status.SUCCEEDED, Status.RUNNING, Status.QUEUED, Status.QUEUED)
+    )
+    one = _waiting_for(application, running)
+    three = _waiting_for(application, done, running, *queued)
+    RunWait.objects.filter(awaited=done).update(open=False, outcome="succeeded")
+    Run.objects.filter(pk=three.pk).update(open_waits=3)
+    three.refresh_from_db()
+    assert holds_of(one) == (f"Waits for run `{running.run_id}` (running).",)
+    assert holds_of(three) == (f"Waits for run `{running.run_id}` (running) and 2 others.",)
+    Run.objects.filter(pk=three.pk).update(open_waits=2)
+    three.refresh_from_db()
+    assert holds_of(three) == (f"Waits for run `{running.run_id}` (running) and 1 other.",)
+
+
+def test_a_run_that_waits_for_its_key_says_how_many_are_under_way(account: Account) -> None:
+    make_worker(slots=9)
+    application = make_application(account, concurrency_limit=1)
+    other = make_application(account, concurrency_limit=3)
+    key = {"concurrency_key": "region=north"}
+    make_run(application, status=Status.RUNNING, **key)
+    make_run(other, **key)
+    one = make_run(application, hold="key", **key)
+    three = make_run(other, hold="key", **key)
+    said = "Waits for its key `region=north`:"
+    assert holds_of(one) == (f"{said} 1 of 1 runs is under way.",)
+    assert holds_of(three) == (f"{said} 3 of 3 runs are under way.",)
+    make_run(application, status=Status.RUNNING, **key)  # the limit was two a moment ago
+    assert holds_of(one) == (f"{said} 2 of 1 runs are under way.",)
+
+
+def test_a_run_that_is_tried_again_says_when_and_after_what(account: Account) -> None:
+    make_worker()
+    now = timezone.now()
+    run = make_run(
+        make_application(account),
+        hold="retry",
+        held_until=now + timedelta(seconds=12),
+        attempt_number=1,
+        max_attempts=2,
+        retries=2,
+        retries_made=1,
+    )
+    make_attempt(run, ended_at=now, outcome="exit_code", exit_code=3)
+    again = "(attempt 2 of 4 after exit code 3)."
+    assert holds_of(run, now=now) == (f"Is tried again in 12 s {again}",)
+    assert holds_of(run, now=now + timedelta(hours=1)) == (f"Is tried again at once {again}",)
+    run.held_until = now + timedelta(minutes=10)
+    assert holds_of(run, now=now) == (f"Is tried again in 10 min {again}",)
+    run.attempts.update(outcome="timed_out")
+    assert holds_of(run, now=now)[0].endswith("(attempt 2 of 4 after timed out).")
+
+
+def test_a_run_says_what_holds_itself_before_what_holds_its_lane(account: Account) -> None:
+    make_worker()
+    application = make_application(account, running_limit=0, name="Held")
+    run = make_run(application, hold="retry", held_until=timezone.now())
+    own, lane = holds_of(run)
+    assert own.startswith("Is tried again")
+    assert lane == "0 of 0 runs of Held are running."
+
+
+def test_who_is_held_by_itself_stands_in_nobodys_way_but_keeps_its_place(account: Account) -> None:
+    _busy_worker()
+    application = make_application(account)
+    make_run(application, hold="retry", held_until=timezone.now())
+    _waiting_for(application, make_run(application, priority=9))
+    run = make_run(application)
+    waiting = waiting_in_order(account)
+    assert [(one.run, one.place) for one in waiting][2] == (run, 3)
+    assert waiting[2].holds == ("All 4 slots are in use.",)
+    assert holds_of(run) == waiting[2].holds
+
+
+def test_slots_that_no_worker_has_are_said(account: Account) -> None:
+    make_worker(slots=2)
+    make_worker(slots=8, queues=["gpu"])
+    make_worker(slots=8, state=Worker.DRAINING)
+    application = make_application(account)
+    assert holds_of(make_run(application, slots=3)) == ("Needs 3 slots; the largest worker has 2.",)
+    gpu = make_queue(account, name="gpu")
+    assert holds_of(make_run(application, slots=3, queue=gpu)) == ()
+
+
+@pytest.mark.parametrize(
+    ("used", "said"),
+    [
+        ([1], ("Needs 2 slots, 1 is free.",)),
+        ([2], ("All 2 slots are in use.",)),
+        ([0], ()),
+        ([1, 1], ("Needs 2 slots, 1 is free on one worker.",)),
+        ([0, 1], ()),
+    ],
+)
+def test_slots_that_are_not_free_together_are_said(
+    account: Account, used: list[int], said: tuple[str, ...]
+) -> None:
+    for number in used:
+        make_worker(slots=2, slots_used=number)
+    make_worker(slots=1)  # it never takes the run, whatever is free there
+    assert holds_of(make_run(make_application(account), slots=2)) == said
+
+
+def test_the_queue_page_tells_when_a_run_has_waited_too_long(account: Account) -> None:
+    application = make_application(account)
+    at = timezone.now() + timedelta(minutes=5)
+    make_run(application, expires_at=at)
+    make_run(application)
+    assert [one.expires_at for one in waiting_in_order(account)] == [at, None]
+
+
+def test_heads_leave_out_lanes_that_need_more_slots_than_a_worker_has(account: Account) -> None:
+    application = make_application(account)
+    large = make_run(application, slots=4)
+    small = make_run(application)
+    assert [(head.run, head.slots) for head in next_heads()] == [(large.pk, 4), (small.pk, 1)]
+    assert [head.run for head in next_heads(slots=3)] == [small.pk]

@@ -8,8 +8,9 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection
 from django.utils import timezone
 
+from runs.domain.concurrency import REPLACED_BY
 from runs.domain.status import EndReason, Phase, Status
-from runs.models import Attempt, EnvironmentBuild, Run, Worker
+from runs.models import Attempt, EnvironmentBuild, LogChunk, Run, Worker
 from runs.queue import reaper as reaper_module
 from runs.queue.lease import WorkerIdentity, renew
 from runs.queue.reaper import Reaper, cancel_waiting, give_back, release_former_boots
@@ -76,6 +77,70 @@ def test_what_is_not_repeatable_fails_at_once() -> None:
     assert run.end_reason == attempt.outcome == EndReason.WORKER_STOPPED
     assert "Worker w1 was stopped" in run.detail
     assert "may not be repeated" in run.detail
+
+
+def test_attempts_by_rule_do_not_count_as_lost_ones() -> None:
+    run, attempt = _running(max_attempts=2, attempt_number=4, retries=5, retries_made=3)
+    assert give_back(run, attempt, timezone.now()) is Status.QUEUED
+    run.refresh_from_db()
+    assert (run.hold, run.retries_made) == ("", 3)
+    assert _last_text(run) == "Worker w1 was lost; given back for attempt 5 of 7"
+
+
+def test_a_rule_that_names_lost_workers_helps_when_the_attempts_are_used() -> None:
+    run, attempt = _running(
+        max_attempts=1, retries=1, retry_on="exit_code worker_lost", retry_delay_s=100, log_bytes=7
+    )
+    now = timezone.now()
+    assert give_back(run, attempt, now) is Status.QUEUED
+    run.refresh_from_db()
+    assert (run.hold, run.retries_made, run.log_bytes) == ("retry", 1, 0)
+    assert run.held_until is not None
+    assert 80 <= (run.held_until - now).total_seconds() <= 120
+    assert "Worker w1 was lost; tried again in " in _last_text(run)
+    assert _last_text(run).endswith("(retry 1 of 1)")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"retry_on": "exit_code"}, "the run may not be repeated"),
+        (
+            {"retry_on": "worker_lost", "retries_made": 1, "attempt_number": 2},
+            "all 2 attempts are used",
+        ),
+    ],
+)
+def test_a_rule_that_is_used_up_or_names_other_ends_repeats_nothing(
+    fields: dict[str, object], said: str
+) -> None:
+    run, attempt = _running(max_attempts=1, retries=1, **fields)
+    assert give_back(run, attempt, timezone.now()) is Status.FAILED
+    assert _last_text(run) == f"Worker w1 was lost; {said}"
+
+
+def test_a_lost_run_that_was_to_be_stopped_has_no_result() -> None:
+    run, attempt = _running(stop_requested_at=timezone.now(), stop_actor="ann", retries=3)
+    assert give_back(run, attempt, timezone.now()) is Status.FAILED
+    run.refresh_from_db()
+    assert run.end_reason == EndReason.NO_RESULT
+    assert run.detail.startswith("Worker w1 was lost while the run was being stopped")
+
+
+def test_a_lost_run_that_was_replaced_is_superseded() -> None:
+    asked = {"cancel_requested_at": timezone.now(), "cancel_actor": f"{REPLACED_BY}another"}
+    run, attempt = _running(**asked)
+    assert give_back(run, attempt, timezone.now()) is Status.CANCELED
+    assert run.end_reason == EndReason.SUPERSEDED
+
+
+def test_a_run_that_ends_with_its_worker_tells_how_much_of_its_log_is_known() -> None:
+    run, attempt = _running(max_attempts=1)
+    for first_byte, size in ((0, 10), (10, 32)):
+        LogChunk.objects.create(attempt=attempt, first_byte=first_byte, size=size)
+    assert give_back(run, attempt, timezone.now()) is Status.FAILED
+    run.refresh_from_db()
+    assert run.log_bytes == 42
 
 
 def test_a_stopped_worker_gives_back_what_may_be_repeated() -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-READER = re.compile(r"(?:env\.\w+|_networks)\(\s*\"(RUNSITE_[A-Z_]+)\"")
+READER = re.compile(r"(?:env\.\w+|_networks)\(\s*\"(RUNSITE_[A-Z0-9_]+)\"")
 
 
 def _read_by_settings() -> set[str]:
@@ -15,7 +15,7 @@ def _read_by_settings() -> set[str]:
 
 def _documented() -> list[str]:
     text = (ROOT / "docs" / "settings.md").read_text()
-    return re.findall(r"^### `(RUNSITE_[A-Z_]+)`", text, re.MULTILINE)
+    return re.findall(r"^### `(RUNSITE_[A-Z0-9_]+)`", text, re.MULTILINE)
 
 
 def test_every_variable_is_documented_once():

@@ -28,6 +28,16 @@ def test_a_form_of_a_link_that_is_refused_leaves_no_secret(
     [
         ("Not Found: %s", (f"/sign-in/link/{SECRET}/",), "Not Found: /sign-in/link/…/"),
         (f"error at /sign-in/link/{SECRET}?next=/", (), "error at /sign-in/link/…?next=/"),
+        (
+            "Retrying /b/k?X-Amz-Credential=id%2Fus&X-Amz-Signature=abc&x=1",
+            (),
+            "Retrying /b/k?X-Amz-Credential=…&X-Amz-Signature=…&x=1",
+        ),
+        (
+            "sent AWS4-HMAC-SHA256 Credential=id/s3, Signature=abc",
+            (),
+            "sent AWS4-HMAC-SHA256 Credential=…",
+        ),
         ("%d runs of %s", (3, "routing"), "3 runs of routing"),
     ],
 )

@@ -63,6 +63,8 @@ def test_a_fresh_clone_needs_no_variable_and_nothing_is_made(tmp_path):
         ("RUNSITE_DATABASE_URL", "postgresql://db"),
         ("RUNSITE_DATABASE_URL", "sqlite://runsite.db"),
         ("RUNSITE_BROKER_URL", "kafka://b"),
+        ("RUNSITE_STORE_URL", "ftp://bucket"),
+        ("RUNSITE_S3_ACCESS_KEY", "without-its-secret"),
         ("RUNSITE_PUBLIC_URL", "console.example.org"),
         ("RUNSITE_SECRET_KEY", "short"),
         ("RUNSITE_SECRET_KEY_FILE", "/nonexistent/key"),

@@ -12,14 +12,19 @@ import pytest
 
 from runs.storage.base import InvalidKey, ObjectMissing, ObjectStore, ObjectTooLarge
 from runs.storage.local import LocalStore
+from runs.storage.s3 import S3Store
 from tests.fakes import MemoryStore
+from tests.s3_servers import S3Server
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "local":
         return LocalStore(tmp_path / "store")
-    return MemoryStore()
+    if request.param == "memory":
+        return MemoryStore()
+    server: S3Server = request.getfixturevalue("s3")
+    return S3Store(server.address(server.new_bucket(), "some/where"))
 
 
 def test_what_was_put_is_read_back_with_its_size_and_digest(store):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import tempfile
 import tracemalloc
 from pathlib import Path
 
@@ -54,6 +55,20 @@ def test_consuming_on_the_same_file_system_moves_the_very_file(tmp_path):
     store.put_file("a/b", source, consume=True)
     with store.open("a/b") as file:
         assert os.fstat(file.fileno()).st_ino == number
+
+
+def test_consuming_across_file_systems_copies_even_where_they_look_like_one(tmp_path, monkeypatch):
+    store = LocalStore(tmp_path / "store")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        source = Path(elsewhere) / "source"
+        source.write_bytes(b"content")
+        if source.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("/dev/shm and the folder of tests are one file system")
+        # What a second mount of one device looks like.
+        monkeypatch.setattr(store, "_same_file_system", lambda status: True)
+        assert store.put_file("a/b", source, consume=True).size == 7
+        assert not source.exists()
+    assert store.read_range("a/b", 0, 99) == b"content"
 
 
 def test_a_refused_object_leaves_no_file_behind(tmp_path):

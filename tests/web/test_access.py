@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.db import OperationalError
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.test import Client, RequestFactory, override_settings
 from django.urls import path
@@ -50,6 +51,11 @@ def gone(request):
 
 
 @public
+def database_broken(request, words):
+    raise OperationalError(words)
+
+
+@public
 def store_broken(request):
     raise StorageError("disk /srv/data is broken")
 
@@ -88,6 +94,7 @@ urlpatterns = [
     path("t/missing/", missing),
     path("t/gone/", gone),
     path("t/store/", store_broken),
+    path("t/database/<str:words>/", database_broken),
     path("t/post/", only_post),
     path("t/figure/", with_figure),
     path("t/frame/", frame),
@@ -272,6 +279,22 @@ def test_an_unexpected_error_shows_no_detail_and_is_logged_with_the_run(client: 
     assert len(records) == 1
     assert "/t/broken/r123/" in records[0].getMessage()
     assert "run r123" in records[0].getMessage()
+
+
+def test_a_database_that_is_away_is_503_without_a_traceback(client: Client, db, caplog):
+    client.raise_request_exception = False
+    response = client.get("/t/database/connection refused at 10.0.0.9/")
+    assert response.status_code == 503
+    assert "The database does not answer now. Try again" in response.content.decode()
+    assert "10.0.0.9" not in response.content.decode()
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert "connection refused" in caplog.text
+
+
+def test_a_question_that_sqlite_cannot_read_is_our_error(client: Client, db, caplog):
+    client.raise_request_exception = False
+    assert client.get("/t/database/no such column: x/").status_code == 500
+    assert [record for record in caplog.records if record.exc_info]
 
 
 def test_a_form_without_proof_of_origin_is_refused_in_words(db: None):

@@ -9,12 +9,14 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
 
-from runs.health import Probe
-from runs.models import Worker
+from runs.health import Probe, check_disk, check_migrations, check_store
+from runs.models import LoopLease, Worker
 from runs.queue.dispatch import broker_answers
+from runs.storage.local import LocalStore
 from tests.factories import make_worker
 from tests.services import amqp_url, redis_url
 
@@ -23,6 +25,10 @@ from tests.services import amqp_url, redis_url
 def patience(monkeypatch):
     """Time enough for a machine that is busy with other things."""
     monkeypatch.setattr("runs.health.LIMIT_S", 60.0)
+
+
+def scheduler(**fields) -> None:
+    LoopLease.objects.create(name="scheduler", holder="north (1)", **fields)
 
 
 def test_alive_asks_nothing(client: Client):
@@ -35,10 +41,62 @@ def test_alive_asks_nothing(client: Client):
 @pytest.mark.django_db(transaction=True)
 def test_ready_when_all_answer(client: Client):
     make_worker(seen_at=timezone.now() + timedelta(hours=1))
+    scheduler(seen_at=timezone.now() + timedelta(hours=1))
     response = client.get("/readyz")
     assert (response.content, response.status_code) == (b"ready\n", 200)
     answer = client.get("/readyz", headers={"Accept": "application/json"}).json()
-    assert answer == {"ready": True, "checks": {"database": "", "broker": "", "worker": ""}}
+    names = ("database", "broker", "store", "disk", "worker", "scheduler")
+    assert answer == {"ready": True, "checks": dict.fromkeys(names, ""), "warnings": []}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_scheduler_that_does_not_act_is_a_warning(client: Client):
+    make_worker(seen_at=timezone.now() + timedelta(hours=1))
+    response = client.get("/readyz")
+    assert (response.status_code, response.content.splitlines()[0]) == (200, b"ready")
+    assert b"Warning: No scheduler acts." in response.content
+    scheduler(seen_at=timezone.now() - timedelta(seconds=90))
+    assert b"Warning: The scheduler was last seen 9" in client.get("/readyz").content
+    LoopLease.objects.update(holder="")
+    answer = client.get("/readyz", headers={"Accept": "application/json"}).json()
+    assert answer["ready"] is True
+    assert len(answer["warnings"]) == 1
+
+
+@pytest.mark.django_db
+def test_a_database_of_a_former_release_is_a_problem_until_it_is_migrated(monkeypatch):
+    monkeypatch.setattr("runs.health._migrated", threading.Event())
+    applied = MigrationRecorder(connection).migration_qs.filter(app="runs")
+    [newest, *_] = applied.order_by("-name")[:1]
+    newest.delete()
+    assert "1 migrations are missing" in check_migrations()
+    newest.save()
+    # That of a newer release does not disturb.
+    MigrationRecorder(connection).record_applied("runs", "9999_of_the_future")
+    assert check_migrations() == ""
+    applied.delete()
+    assert check_migrations() == "", "it is not asked again"
+
+
+def test_a_disk_that_is_full_or_gone_is_a_problem(settings, tmp_path, monkeypatch):
+    settings.RUNSITE_DATA_DIR = tmp_path
+    assert check_disk(1) == ""
+    monkeypatch.setattr("runs.health.LEAST_FREE_BYTES", 1 << 70)
+    assert "MiB are free" in check_disk(1)
+    settings.RUNSITE_DATA_DIR = tmp_path / "gone"
+    assert "cannot be read" in check_disk(1)
+
+
+def test_a_store_that_cannot_be_read_is_a_problem(settings, tmp_path, monkeypatch):
+    settings.RUNSITE_DATA_DIR = tmp_path
+    assert check_store(1) == ""
+
+    class Broken(LocalStore):
+        def exists(self, key: str) -> bool:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("runs.health.object_store", lambda: Broken(tmp_path))
+    assert "The store does not answer" in check_store(1)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -68,6 +68,7 @@ PAGES: dict[str, Page] = {
     "home-parts": view(),
     "healthz": Page(get=PUBLIC),
     "readyz": Page(get=PUBLIC),
+    "metrics": Page(get=PUBLIC),
     "unknown-address": Page(
         get=PUBLIC, post=PUBLIC, names={"rest": "=no/such/page/"}, shown=404, done=404
     ),
@@ -93,6 +94,7 @@ PAGES: dict[str, Page] = {
     "run-live": of_run(),
     "run-poll": of_run(),
     "run-cancel": of_run(post="cancel", names={"run_id": "queued"}),
+    "run-stop": of_run(post="cancel", names={"run_id": "running"}),
     "run-delete": of_run(post="delete runs"),
     # applications
     "applications": view(),
@@ -144,6 +146,7 @@ PAGES: dict[str, Page] = {
     "workers-parts": view(),
     "worker-drain": Page(post="manage workers", body={"worker": "=north"}),
     "worker-resume": Page(post="manage workers", body={"worker": "=north"}),
+    "ledger": view(),
     # accounts
     "sign-in": Page(get=PUBLIC, post=PUBLIC, done=422),
     "sign-in-link": Page(get=PUBLIC, post=PUBLIC, names={"secret": "=wrong"}, shown=404, done=404),
@@ -162,11 +165,15 @@ PAGES: dict[str, Page] = {
 EXCEPTIONS: dict[tuple[str, str, str], set[int]] = {
     # (page, method, who): an answer that no rule of the table gives
     **{("readyz", "GET", who): {200, 503} for who in ("anonymous", "signed in")},
+    # Without a token they are for root alone; to others there is no such page.
+    **{("metrics", "GET", who): {404} for who in ("anonymous", "signed in")},
+    ("metrics", "GET", "root"): {200},
     ("sign-in", "GET", "signed in"): {302},
     ("sign-in-link", "GET", "signed in"): {302},
     # An operator cancels own runs only; this one was submitted by somebody else.
     ("run-cancel", "POST", "operator"): {403},
     ("queue-cancel", "POST", "operator"): {403},
+    ("run-stop", "POST", "operator"): {403},
     # So does a developer with keys.
     ("key-revoke", "POST", "developer"): {403},
 }

@@ -52,7 +52,9 @@ from tests.web.world import World, make_world, text_of
 FEW, MANY = 3, 60
 MOST_QUERIES = 10
 """Of any page."""
-NOT_PAGES = {"healthz", "readyz", "unknown-address", "run-live", "sign-in", "sign-in-link"}
+NOT_PAGES = {
+    *("healthz", "readyz", "metrics", "unknown-address", "run-live", "sign-in", "sign-in-link"),
+}
 SHOWN = [name for name, page in PAGES.items() if page.get and name not in NOT_PAGES]
 
 

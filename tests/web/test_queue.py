@@ -22,7 +22,7 @@ def test_waiting_runs_stand_in_order_with_their_reasons(account: Account, viewer
     late, first = make_run(app, name="late"), make_run(app, name="first", priority=1)
     make_run(name="foreign")
     response = viewer.get("/queue/")
-    assert [one.run for one in response.context["waiting"]] == [first, late]
+    assert [one["run"] for one in response.context["waiting"]] == [first, late]
     assert "No worker is running." in text_of(response)
     make_worker(slots=1, slots_used=1)
     page = text_of(viewer.get("/queue/"))
@@ -59,8 +59,8 @@ def test_a_long_queue_goes_on_on_further_pages(account: Account, viewer: Browser
     with CaptureQueriesContext(connection) as queries:
         second = viewer.get(first.context["older"])
     assert len(queries) <= 10
-    assert [one.run for one in second.context["waiting"]] == runs[50:]
-    assert second.context["waiting"][0].place == 51
+    assert [one["run"] for one in second.context["waiting"]] == runs[50:]
+    assert second.context["waiting"][0]["place"] == 51
     assert viewer.get("/queue/?after=gone").status_code == 200
 
 

@@ -30,7 +30,7 @@ from runs.queue.reaper import give_back
 from runs.storage import object_store
 from runs.storage.local import LocalStore
 from runs.worker import conduct, patience, results, staging
-from runs.worker.slots import Held
+from runs.worker.held import Held
 from tests.factories import make_build, make_environment
 from tests.processes import until
 from tests.worker.worlds import Bench, make_app
@@ -195,6 +195,7 @@ def test_a_log_that_cannot_be_stored_does_not_keep_the_run_running(
         raise DataError("never")
 
     monkeypatch.setattr(results, "store_log", refuse)
+    monkeypatch.setattr(conduct, "store_log", refuse)
     run = bench.make(app)
     assert (run.status, run.end_reason) == (Status.FAILED, EndReason.INTERNAL_ERROR)
 

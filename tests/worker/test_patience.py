@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,11 +14,13 @@ from django.db import OperationalError
 
 from runs.execution.spec import Stop
 from runs.queue.claim import Claimed
-from runs.storage import InvalidKey, ObjectMissing, ObjectTooLarge, StorageError
+from runs.storage import InvalidKey, ObjectMissing, ObjectTooLarge, StorageError, Stored
+from runs.storage.s3 import S3Store
 from runs.worker import patience
+from runs.worker.held import Held
 from runs.worker.patience import GaveUp, Stopped, patiently, wait_for
-from runs.worker.slots import Held
 from tests.factories import make_attempt
+from tests.s3_servers import S3Server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -110,3 +115,29 @@ def test_who_is_stopped_does_not_wait_on(held: Held) -> None:
     held.stop = Stop.CANCEL
     with pytest.raises(Stopped):
         wait_for(lambda: False, held=held)
+
+
+def test_a_store_that_went_away_is_waited_for_until_it_is_back(held: Held) -> None:
+    """A service that is ended and started again, with the empty bucket that somebody makes."""
+    server = S3Server()
+    store = S3Store(server.address("runs"))
+    refused = threading.Event()
+
+    def act() -> Stored:
+        try:
+            return store.put("a/b", io.BytesIO(b"result"))
+        except StorageError:
+            refused.set()
+            raise
+
+    with ThreadPoolExecutor(1) as pool:
+        stored = pool.submit(patiently, act, held=held)
+        try:
+            assert refused.wait(60)
+            server.start()
+            server.client().create_bucket(Bucket="runs")
+            assert stored.result(60).size == 6
+            assert store.read_range("a/b", 0, 9) == b"result"
+        finally:
+            held.stop = Stop.KILL
+            server.stop()

@@ -16,7 +16,8 @@ from runs.models import Attempt, Run, Worker
 from runs.queue.claim import WorkerIdentity, claim_next
 from runs.queue.reaper import give_back
 from runs.worker import slots as module
-from runs.worker.slots import STUCK_S, Held, Slots, Stage
+from runs.worker.held import STUCK_S, Held
+from runs.worker.slots import Slots, Stage
 from tests.factories import get_queue, make_account, make_application, make_run, make_worker
 from tests.processes import until
 
@@ -233,3 +234,39 @@ def test_a_step_that_shows_no_life_may_take_the_time_it_was_given(slots, conduct
     assert time.monotonic() - held.ticked < STUCK_S
     held.tick()
     assert held.ticked <= time.monotonic()
+
+
+def test_a_run_of_two_slots_fills_a_worker_of_two(slots, conductor, application):
+    make_run(application, slots=2)
+    make_run(application)
+    until(lambda: conductor.begun)
+    slots.heartbeat_now()
+    assert Worker.objects.get(name="w1").slots_used == 2
+    assert _statuses() == {"running": 1, "queued": 1}
+    conductor.go.set()
+    until(lambda: _statuses() == {"succeeded": 2})
+
+
+def test_a_run_of_two_slots_is_waited_for_and_not_overtaken(slots, conductor, application):
+    make_run(application)
+    until(lambda: conductor.begun)
+    large = make_run(application, slots=2)
+    small = make_run(application)
+    slots.wake()
+    until(lambda: not slots._wake.is_set())
+    slots.heartbeat_now()
+    assert _statuses() == {"running": 1, "queued": 2}
+    conductor.go.set()
+    until(lambda: _statuses() == {"succeeded": 3})
+    assert [held.claimed.run.pk for held in conductor.begun[1:]] == [large.pk, small.pk]
+
+
+def test_a_request_to_stop_reaches_the_run_and_a_cancel_is_stronger(slots, conductor, application):
+    run = make_run(application)
+    held = until(lambda: conductor.begun)[0]
+    asked = []
+    held.ask, ask = lambda stop: (asked.append(stop), ask(stop)), held.ask
+    Run.objects.filter(pk=run.pk).update(stop_requested_at=timezone.now())
+    until(lambda: held.stop is Stop.KEEP)
+    Run.objects.filter(pk=run.pk).update(cancel_requested_at=timezone.now())
+    until(lambda: Stop.CANCEL in asked or not slots.held())

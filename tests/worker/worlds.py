@@ -13,9 +13,9 @@ from runs.actions.runs import submit_run
 from runs.models import Account, Application, Run
 from runs.queue.claim import WorkerIdentity, claim_next
 from runs.worker.conduct import Conductor
+from runs.worker.held import Held
 from runs.worker.places import Places
 from runs.worker.recorder import Flusher
-from runs.worker.slots import Held
 from tests.factories import get_queue, make_account, make_worker
 
 

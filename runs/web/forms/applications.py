@@ -60,30 +60,6 @@ class FolderForm(forms.Form):
     folder_id = forms.CharField(label="Id", max_length=128, required=False)
 
 
-class SettingsForm(forms.Form):
-    """Settings of an application."""
-
-    name = forms.CharField(max_length=200)
-    description = forms.CharField(required=False, max_length=10_000, widget=_area(4))
-    running_limit = forms.IntegerField(
-        label="Runs at once", required=False, min_value=1, help_text="Empty: as many as fit."
-    )
-    time_limit_s = forms.IntegerField(
-        label="Time limit (s)",
-        required=False,
-        min_value=1,
-        help_text="Of runs that name none. Empty: what the manifest or the installation says.",
-    )
-    main_metric = forms.CharField(
-        label="Main metric", max_length=200, required=False, help_text="Shown first in lists."
-    )
-    repeatable = forms.BooleanField(
-        label="A run may be made again after its worker was lost",
-        required=False,
-        widget=forms.CheckboxInput(attrs={"role": "switch"}),
-    )
-
-
 class VersionForm(forms.Form):
     """A new version of an application."""
 

@@ -7,18 +7,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.forms.boundfield import BoundField
 
 from runs.domain.manifest import OptionDefinition
 from runs.domain.option_values import as_number
 from runs.domain.options import parse_form, to_wire, typed_value, visible_to
+from runs.models.waits import CONTINUE, FAIL, SKIP
 from runs.templatetags.human import coded
+from runs.web.forms.limits import LimitFields
 
 VALUE, BASE = "o:", "b:"
 """Prefixes of fields: the value of an option, and what would hold if nobody changed it."""
 FREE_NAME, FREE_VALUE = "free-name", "free-value"
 EMPTY_ROWS = 3
+WAIT_POLICIES = (
+    (FAIL, "this run fails, too"),
+    (SKIP, "this run is skipped"),
+    (CONTINUE, "this run starts all the same"),
+)
+"""What a run does when one that it waits for does not succeed."""
 _MOST_BOXES = 12
 _LONG_TEXT = 300
 
@@ -292,8 +299,8 @@ def padded(rows: Sequence[FreeRow]) -> list[FreeRow]:
 # --- What every run has -----------------------------------------------------------------------
 
 
-class LaunchForm(forms.Form):
-    """Instance, name and the advanced settings; empty ones leave it to the instance."""
+class LaunchForm(LimitFields):
+    """Instance, name, limits, order and the advanced settings; empty ones leave it to the usual."""
 
     instance = _OptionField(widget=forms.Select)  # looked up by the view
     name = forms.CharField(
@@ -310,13 +317,17 @@ class LaunchForm(forms.Form):
         required=False,
         help_text="Runs with a smaller number start first.",
     )
-    time_limit_s = forms.IntegerField(
-        label="Time limit (s)",
-        required=False,
-        min_value=1,
-        help_text="The run is ended after so many seconds.",
-    )
     execution_class = forms.CharField(label="Queue", required=False, widget=forms.Select)
+    waits_for = forms.CharField(
+        label="Other runs, by their ids",
+        required=False,
+        max_length=4000,
+        help_text="Separated by blanks. It takes no slot while it waits.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    wait_policy = forms.ChoiceField(
+        label="When one of them does not succeed", required=False, choices=WAIT_POLICIES
+    )
 
     def __init__(
         self,
@@ -326,6 +337,7 @@ class LaunchForm(forms.Form):
         instances: Sequence[tuple[str, str]],
         queues: Sequence[str],
         usual: Mapping[str, Any],
+        most: Mapping[str, float],
         reload_url: str,
     ) -> None:
         super().__init__(data, initial=dict(initial or {}), auto_id="launch-%s")
@@ -333,10 +345,10 @@ class LaunchForm(forms.Form):
             "instances": instances,
             "queues": queues,
             "usual": usual,
+            "most": most,
             "reload_url": reload_url,
         }
         self.use_required_attribute = False
-        most = int(settings.RUNSITE_TIME_LIMIT_S)
         self.fields["instance"].widget.choices = list(instances)
         self.fields["instance"].widget.attrs |= {
             "hx-post": reload_url,
@@ -353,14 +365,4 @@ class LaunchForm(forms.Form):
             ("", f"{usual['priority']} (usual)"),
             *((number, ends.get(number, str(number))) for number in range(1, 10)),
         ]
-        limit = self.fields["time_limit_s"]
-        limit.max_value = most  # type: ignore[attr-defined] # IntegerField
-        limit.widget.attrs |= {"placeholder": usual["time_limit_s"] or most, "min": 1, "max": most}
-
-    def clean_time_limit_s(self) -> int | None:
-        """No more than the installation allows."""
-        seconds: int | None = self.cleaned_data["time_limit_s"]
-        most = int(settings.RUNSITE_TIME_LIMIT_S)
-        if seconds is not None and seconds > most:
-            raise forms.ValidationError(f"Give a time limit from 1 to {most} seconds.")
-        return seconds
+        self.show_usual(usual["limits"], most)

@@ -1,0 +1,84 @@
+"""What a run is made of: the instance, its version, and the executable behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runs.actions.run_limits import usual_limits
+from runs.domain.errors import Conflict, InputRejected
+from runs.domain.manifest import Manifest, manifest_from_json
+from runs.models import Application, Executable, InputData, Instance, Version
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a run is made of: the instance, its version, and the executable behind them."""
+
+    instance: Instance | None
+    version: Version | None
+    executable: Executable
+    manifest: Manifest
+
+    @property
+    def content_format(self) -> str:
+        """The format of its input unless a run says otherwise."""
+        chosen = self.instance.content_format if self.instance else ""
+        return chosen or self.manifest.content.format
+
+
+def resolve_target(*, application: Application, instance: Instance | None = None) -> Target:
+    """What would run now: the instance named, else the default one, else the newest executable.
+
+    Raises `Conflict` when nothing was ever uploaded, and for an archived application.
+    """
+    if application.archived_at is not None:
+        raise Conflict(
+            f"{application} is archived. Bring it back in its settings, then launch again."
+        )
+    instance = instance or application.default_instance
+    version = instance.version if instance else None
+    executable = version.executable if version else application.executable
+    if executable is None:
+        raise Conflict(
+            f"{application} has no executable yet. Upload one on its page, then launch again."
+        )
+    return Target(instance, version, executable, manifest_from_json(executable.manifest))
+
+
+def usual_time_limit_s(target: Target, application: Application) -> int | None:
+    """The time limit of a run that names none, in seconds; None for the installation's.
+
+    The instance goes before the application, the application before its manifest; none is above
+    what the installation allows.
+    """
+    usual = usual_limits(application, target.manifest, target.instance)["time_limit_s"]
+    return None if usual is None else int(usual)
+
+
+def check_input(input_data: InputData | None, content_format: str) -> None:
+    """Raise `InputRejected` unless an app that reads `content_format` can be given this input."""
+    if input_data is None:
+        if content_format in {"json", "text"}:
+            return  # an app that reads nothing gets an empty stdin
+        raise InputRejected(f"An app of format {content_format} needs input files. Give some.")
+    if not fits(input_data.content_format, content_format):
+        raise InputRejected(
+            f"The app reads {content_format}, the input is {input_data.content_format}."
+            " Choose an input of the right kind."
+        )
+
+
+def fits(given: str, content_format: str) -> bool:
+    """Whether an input stored as `given` can be read as `content_format`; JSON is text, too."""
+    return given == content_format or (given == "json" and content_format == "text")
+
+
+def output_format(manifest: Manifest, content_format: str) -> str:
+    """The contract: the manifest decides; a `text` run writes JSON."""
+    output = manifest.content.format if manifest.content.declared else content_format
+    return "json" if output == "text" else output
+
+
+def is_repeatable(target: Target, application: Application) -> bool:
+    """Whether a lost run may be made again; the manifest can only forbid it."""
+    return application.repeatable and target.manifest.runsite.repeatable is not False
