@@ -164,25 +164,30 @@ def _columns(held_by: str) -> dict[str, Any]:
     return {}
 
 
-def _fill(patterns: list[Any], count: int, awaited: object) -> None:
-    """Make `count` queued runs like these in turn, all held; they wait for `awaited`, if any."""
-    from runs.domain.ids import new_run_id
+def _fill(patterns: list[Any], count: int, awaited: Any) -> None:
+    """Make `count` queued runs like these, all held; they wait for `awaited`, if any.
+
+    Within the database: it takes seconds where making rows one by one would take minutes.
+    """
+    from django.db import connection
+
     from runs.models import Run, RunWait
 
-    columns = ("account_id", "application_id", "queue_id", "lane_id", "status", "created_at")
-    columns += ("hold", "held_until", "concurrency_key", "open_waits", "retries", "retries_made")
-    runs = [
-        Run(
-            run_id=new_run_id(),
-            **{name: getattr(patterns[at % len(patterns)], name) for name in columns},
+    names = [field.column for field in Run._meta.concrete_fields if not field.primary_key]
+    copied = ", ".join(f'"{name}"' for name in names)
+    values = copied.replace('"run_id"', "run_id || '-' || n.i")
+    first, last = patterns[0].pk, patterns[-1].pk
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s) "
+            f"INSERT INTO runs_run ({copied}) SELECT {values} FROM n CROSS JOIN runs_run "
+            "WHERE id BETWEEN %s AND %s",
+            [max(1, count // len(patterns)), first, last],
         )
-        for at in range(count)
-    ]
-    Run.objects.bulk_create(runs, batch_size=2000)
     if awaited is not None:
         waiting = Run.objects.filter(hold=Run.WAITS_FOR_RUNS).values_list("pk", flat=True)
         waits = [RunWait(run_id=run, awaited=awaited) for run in waiting]
-        RunWait.objects.bulk_create(waits, batch_size=2000)
+        RunWait.objects.bulk_create(waits, batch_size=5000)
 
 
 def _median(measure: Callable[[], float], repeats: int) -> float:

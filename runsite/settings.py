@@ -205,6 +205,17 @@ def _sqlite(path: Path) -> dict[str, Any]:
     }
 
 
+# A network that drops packets closes no connection: without these a worker would wait a quarter
+# of an hour for an answer, or for ever, and be lost although the database is back.
+_NOTICED: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+
 def _postgres(address: str) -> dict[str, Any]:
     parts = urlsplit(address)
     name = unquote(parts.path.lstrip("/"))
@@ -224,7 +235,7 @@ def _postgres(address: str) -> dict[str, Any]:
         # A cursor on the server does not survive a pooler in transaction mode.
         "DISABLE_SERVER_SIDE_CURSORS": True,
         # The rest of the address (sslmode, host=/run/postgresql, …) is libpq's business.
-        "OPTIONS": {"connect_timeout": 5, **dict(parse_qsl(parts.query))},
+        "OPTIONS": {**_NOTICED, **dict(parse_qsl(parts.query))},
     }
 
 

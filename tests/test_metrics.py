@@ -143,6 +143,7 @@ def test_a_scrape_asks_little_however_much_there_is():
             exposition(timezone.now())
         return len(queries)
 
+    make_run()
     few = asked()
     for _ in range(5):
         application = make_application()

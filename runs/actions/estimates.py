@@ -93,7 +93,7 @@ def expected_starts(
     """When each queued run of a page of the queue starts, by primary key.
 
     `waiting` are runs of the account that follow each other in order. At most 6 queries and some
-    3,000 rows however many wait, run or have ended. Workers serve the queues of all accounts, so
+    1,500 rows however many wait, run or have ended. Workers serve the queues of all accounts, so
     the runs of others count as well, by their number and durations alone.
     """
     runs = [

@@ -250,8 +250,8 @@ def _problem(row: _Row, made: Sequence[_Made], results: int, way: Sequence[_Move
         return f"It is {row.status}, and its history ends with “{at or 'nothing'}”."
     claims = sum(event.after == Status.RUNNING for event in way)
     if claims != len(made) or claims != row.attempt_number:
-        numbers = f"{len(made)} are there, and it counts {row.attempt_number}"
-        return f"Its history tells of {claims} attempts; {numbers}."
+        numbers = f"{claims} by its history, {len(made)} recorded, {row.attempt_number} counted"
+        return f"The number of its attempts differs: {numbers}."
     if row.status == Status.SUCCEEDED and not results:
         return "It succeeded, and none of its attempts has a result."
     if row.status != Status.SUCCEEDED and results:

@@ -18,9 +18,9 @@ from runs.domain.status import Status
 from runs.models import EnvironmentBuild, Lane, Run, RunWait, Worker
 from runs.queue.order import BUILT, COUNT_CAP
 
-HISTORY_ROWS = 2_000
+HISTORY_ROWS = 1_000
 LOOKED_AT = 100
-HEAD_ROWS = 1_000
+HEAD_ROWS = 500
 MOST_LANES = 200
 MOST_APPLICATIONS = 100
 ENDED = (Status.SUCCEEDED, Status.FAILED)
@@ -257,11 +257,11 @@ def _find_rows(
         (run.application_id, run.concurrency_key) for run in runs if run.hold == Run.WAITS_FOR_KEY
     }
     most = max(10, min(MOST_AHEAD + 50, HEAD_ROWS // max(1, len(moving) + len(keys))))
-    *found, counted = _union(
+    *found, sooner, older = _union(
         [
             *(_part(_heads, most, LANE=lane) for lane in sorted(moving)),
             *(_part(_of_key, most, APPLICATION=app, KEY=key) for app, key in sorted(keys)),
-            _count_before(runs[0], moving),
+            *_counts_before(runs[0], moving),
         ]
     )
     rows = {row.pk: row for row in (Row(*values) for values in found)}
@@ -280,7 +280,7 @@ def _find_rows(
             if row.lane in moving and (not cut or row.hold or (row.rank, row.pk) <= cut)
         ),
         key=lambda row: (row.rank, row.pk),
-    ), counted[1]
+    ), sooner[1] + older[1]
 
 
 def _row_of(run: Run) -> Row:
@@ -335,16 +335,23 @@ def _of_key(most: int) -> QuerySet[Any]:
     return rows.exclude(concurrency_key="").order_by("rank", "id").values_list(*ROW)[:most]
 
 
-def _count_before(run: Run, lanes: Iterable[int]) -> tuple[str, Sequence[object]]:
-    """How many runs that may start go before `run`, as one row of the shape of the others."""
-    sooner = Q(rank__lt=run.rank) | Q(pk__lt=run.pk)
-    rows = Run.objects.claimable().filter(sooner, lane__in=lanes, rank__lte=run.rank)
-    try:
-        query = rows.order_by().values("pk")[: COUNT_CAP + 1].query
-        statement, values = query.sql_with_params()
-    except EmptyResultSet:
-        return "SELECT 0, 0, 0, 0, 0, '', '', 0", ()
-    return f"SELECT 0, COUNT(*), 0, 0, 0, '', '', 0 FROM ({statement}) AS before", values
+def _counts_before(run: Run, lanes: Iterable[int]) -> list[tuple[str, Sequence[object]]]:
+    """How many runs that may start go before `run`, as two rows of the shape of the others.
+
+    Those of a better rank, and those of the same that are older: two ranges of the index.
+    """
+    rows = Run.objects.claimable().filter(lane__in=lanes).order_by()
+    ranges = (rows.filter(rank__lt=run.rank), rows.filter(rank=run.rank, pk__lt=run.pk))
+    counts: list[tuple[str, Sequence[object]]] = []
+    for each in ranges:
+        try:
+            statement, values = each.values("pk")[: COUNT_CAP + 1].query.sql_with_params()
+        except EmptyResultSet:
+            counts.append(("SELECT 0, 0, 0, 0, 0, '', '', 0", ()))
+            continue
+        count = f"SELECT 0, COUNT(*), 0, 0, 0, '', '', 0 FROM ({statement}) AS before"
+        counts.append((count, values))
+    return counts
 
 
 def _history(most: int) -> QuerySet[Any]:

@@ -31,7 +31,7 @@ SCENARIOS = 21
 MOST_AHEAD = 200
 """Runs that are played through; from there on the start is extrapolated by their pace."""
 
-COMMON = 0.2
+COMMON = 0.3
 ANYWHERE = "anywhere"
 
 

@@ -215,6 +215,10 @@ class Migration(migrations.Migration):
             model_name='run',
             index=models.Index(condition=models.Q(('status__in', ['queued', 'running']), models.Q(('concurrency_key', ''), _negated=True)), fields=['application', 'concurrency_key', 'rank', 'id'], name='run_of_key'),
         ),
+        migrations.AddIndex(
+            model_name='run',
+            index=models.Index(condition=models.Q(('hold', 'key'), ('status', 'queued')), fields=['application', 'concurrency_key', 'rank', 'id'], name='run_held_by_key'),
+        ),
         migrations.AddConstraint(
             model_name='lane',
             constraint=models.UniqueConstraint(fields=('queue', 'application', 'environment', 'slots'), name='lane_once'),

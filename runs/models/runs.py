@@ -221,6 +221,11 @@ class Run(Limits):
                 name="run_of_key",
             ),
             models.Index(
+                fields=["application", "concurrency_key", "rank", "id"],
+                condition=Q(status="queued", hold="key"),
+                name="run_held_by_key",
+            ),
+            models.Index(
                 fields=["queue", "application"],
                 condition=Q(status="running"),
                 name="run_running_in_queue",

@@ -34,7 +34,7 @@ _EXPIRED = (
 _KEYS_WAITED_FOR = (
     "SELECT EXISTS (SELECT 1 FROM runs_run"
     " WHERE status IN ('queued', 'running') AND NOT (concurrency_key = '')"
-    " AND status = 'queued' AND hold = 'key')"
+    " AND hold = 'key')"
 )
 
 

@@ -1,4 +1,8 @@
-"""When queued runs should start, in words; looked up once for all who look at the same queue."""
+"""When queued runs should start, in words; looked up once for all who look at the same queue.
+
+An outlook costs more than the page around it, so pages show what is known already, and open pages
+ask for the rest at once. Without script a link does.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,21 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from runs.actions.estimates import Expected, expected_starts
-from runs.models import Account
+from runs.models import Account, Run
 from runs.queue.order import Waiting
 
-KEPT_S = 2.0
-"""How long an outlook is kept: many look at a queue, and it costs more than the page around it."""
-MOST_KEPT = 64
+FRESH_S = 2.0
+"""An outlook that is younger is not looked up anew."""
+KEPT_S = 15.0
+"""So long a page may show what was known."""
+MOST_KEPT = 5000
+ASKED = "starts"
+"""The parameter by which a page without script asks for the outlook."""
 _STEPS = ((90.0, 1.0, "s"), (5400.0, 60.0, "min"), (36 * 3600.0, 3600.0, "h"))
 
 
@@ -29,50 +37,54 @@ class ExpectedWords:
     reason: str = ""
 
 
-class _Kept:
-    """The newest outlooks by what they are about."""
+class Kept:
+    """What this process knows of starts, by run and by what holds it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[object, tuple[float, dict[int, Expected], datetime]] = (
-            OrderedDict()
-        )
+        self._known: OrderedDict[object, tuple[float, ExpectedWords]] = OrderedDict()
 
-    def find(self, key: object) -> tuple[dict[int, Expected], datetime] | None:
+    def find(self, run: Run, age_s: float) -> ExpectedWords | None:
+        """What was found out at most `age_s` ago, while it was held as it is now."""
         with self._lock:
-            known = self._known.get(key)
-        if known is None or time.monotonic() - known[0] > KEPT_S:
-            return None
-        return known[1], known[2]
+            known = self._known.get(_key(run))
+        return known[1] if known and time.monotonic() - known[0] <= age_s else None
 
-    def keep(self, key: object, found: dict[int, Expected], now: datetime) -> None:
+    def keep(self, run: Run, words: ExpectedWords) -> None:
+        """Keep it in place of the oldest."""
         with self._lock:
-            self._known[key] = (time.monotonic(), found, now)
-            self._known.move_to_end(key)
+            self._known[_key(run)] = (time.monotonic(), words)
+            self._known.move_to_end(_key(run))
             while len(self._known) > MOST_KEPT:
                 self._known.popitem(last=False)
 
     def clear(self) -> None:
+        """Forget all."""
         with self._lock:
             self._known.clear()
 
 
-kept = _Kept()
+kept = Kept()
+
+
+def known_words(runs: Iterable[Run]) -> dict[int, ExpectedWords]:
+    """What is known without a look, by primary key."""
+    found = {run.pk: kept.find(run, KEPT_S) for run in runs}
+    return {pk: words for pk, words in found.items() if words is not None}
 
 
 def expected_words(
-    account: Account, waiting: Sequence[Waiting], *, now: datetime
+    account: Account, runs: Sequence[Run], *, now: datetime
 ) -> dict[int, ExpectedWords]:
-    """When each of these runs should start, by primary key; up to `KEPT_S` old."""
-    # By what holds them, so that a change of theirs is seen at once.
-    about = tuple((each.run.run_id, each.run.rank, each.run.hold) for each in waiting)
-    key = (account.slug, about)
-    known = kept.find(key)
-    if known is None:
-        known = expected_starts(account, waiting, now=now), now
-        kept.keep(key, *known)
-    found, seen_at = known
-    return {pk: told(expected, seen_at) for pk, expected in found.items()}
+    """When each of these runs, which follow each other, should start; at most six queries."""
+    known = {run.pk: kept.find(run, FRESH_S) for run in runs}
+    if any(words is None for words in known.values()):
+        found = expected_starts(account, [Waiting(run, None, ()) for run in runs], now=now)
+        for run in runs:
+            if run.pk in found:
+                known[run.pk] = told(found[run.pk], now)
+                kept.keep(run, told(found[run.pk], now))
+    return {pk: words for pk, words in known.items() if words is not None}
 
 
 def told(expected: Expected, seen_at: datetime) -> ExpectedWords:
@@ -85,7 +97,8 @@ def told(expected: Expected, seen_at: datetime) -> ExpectedWords:
     if expected.high_s < 1:
         return ExpectedWords("now", exact)
     words = span_words(expected.low_s, expected.high_s)
-    return ExpectedWords(words if words.startswith("within") else f"in {words}", exact)
+    near = words.startswith("within")
+    return ExpectedWords(words if near else f"in {words}", exact)
 
 
 def span_words(low_s: float, high_s: float) -> str:
@@ -100,6 +113,11 @@ def span_words(low_s: float, high_s: float) -> str:
     if low == 0:
         return f"within {high} {unit}"
     return f"about {high} {unit}" if low == high else f"{low} to {high} {unit}"
+
+
+def _key(run: Run) -> object:
+    # By what holds it, too: a change of that is seen at once.
+    return run.run_id, run.rank, run.hold, run.open_waits
 
 
 def _clock(seen_at: datetime, seconds: float) -> str:

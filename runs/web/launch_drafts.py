@@ -194,16 +194,19 @@ def initial_of(scene: Scene, original: Run) -> dict[str, Any]:
     """Name and settings of the original; what is usual anyway is left empty."""
     usual = scene.usual
     queue = original.execution_class or "default"
+    own_limits = [
+        (name, column, getattr(original, column))
+        for name, column in COLUMNS.items()
+        if name in LaunchForm.base_fields
+    ]
     return {
         "name": original.name,
         "description": original.description,
         "priority": "" if original.priority == usual["priority"] else original.priority,
         "execution_class": "" if queue == usual["queue"] else queue,
         **{
-            name: typed(column, own)
-            for name, column in COLUMNS.items()
-            if name in LaunchForm.base_fields
-            and (own := getattr(original, column)) != usual["limits"][column]
+            name: typed(column, None if own == usual["limits"][column] else own)
+            for name, column, own in own_limits
         },
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from django.db.models import Q
 from django.http import QueryDict
 
 from runs.actions.concurrency import key_of
@@ -59,13 +60,17 @@ def one_waits_for(data: QueryDict) -> QueryDict:
     return changed
 
 
-def offered_runs(account: Account) -> list[Run]:
-    """The newest runs that have not ended, to choose from; one query."""
+def offered_runs(account: Account, named: Sequence[str] = ()) -> list[Run]:
+    """The newest runs that have not ended, to choose from, and those named; two queries."""
+    newest = account.runs.active().order_by("-pk").values("pk")[:OFFERED]
+    wanted = Q(pk__in=list(newest.values_list("pk", flat=True)))
+    if named:
+        wanted |= Q(run_id__in=[name for name in named if len(name) <= 32][:MOST_WAITS])
+    shown = account.runs.filter(wanted).select_related("application")
     return list(
-        account.runs.active()
-        .select_related("application")
-        .only("run_id", "name", "status", "end_reason", "created_at", "application__name")
-        .order_by("-pk")[:OFFERED]
+        shown.only(
+            "run_id", "name", "status", "created_at", "account", "application__name"
+        ).order_by("-pk")
     )
 
 
@@ -83,7 +88,7 @@ def key_words(
     under_way: RunQuerySet = admitted(application.pk, key)
     count = under_way.count()
     of_key = "of this application" if key == WHOLE_APPLICATION else f"with key `{key}`"
-    runs = f"{min(count, limit)} of {limit} run{'s' if limit != 1 else ''} {of_key}"
+    runs = f"{min(count, limit)} of {limit} runs {of_key}"
     begin = f"{runs} {'is' if min(count, limit) == 1 else 'are'} under way"
     if count < limit:
         return f"{begin}: yours starts without waiting for them."

@@ -58,8 +58,8 @@ def settings_context(request: AccountRequest, scene: Scene, draft: Draft) -> dic
     names = {item.name for item in scene.definitions}
     advanced = ("description", "priority", "execution_class")
     limits = [name for name in COLUMNS if name in draft.form.fields]
-    offered = offered_runs(request.account)
     named = find_ids(draft.form[WAITS_FOR].value() or "")
+    offered = offered_runs(request.account, named)
     listed = {run.run_id for run in offered}
     return {
         "target": scene.target,

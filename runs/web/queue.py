@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpResponse, JsonResponse
@@ -23,7 +24,7 @@ from runs.models import Queue, Run
 from runs.models.run_counts import list_queues
 from runs.queue.order import waiting_in_order
 from runs.web.access import AccountRequest, member
-from runs.web.expected import expected_words
+from runs.web.expected import ASKED, expected_words, known_words
 from runs.web.run_list import cancelable_ids, part_event
 
 PAGE_ROWS = 50
@@ -57,6 +58,23 @@ def queue_parts(request: AccountRequest) -> HttpResponse:
         part_event(name, render_to_string(file, {**state, "request": request}))
         for name, file in parts
     ]
+    return JsonResponse({"events": events, "after": ""})
+
+
+@member("view")
+@never_cache
+@require_safe
+def queue_starts(request: AccountRequest) -> JsonResponse:
+    """When the runs of an open page should start."""
+    names = [name.replace("\x00", "") for name in request.GET.getlist("run")[:PAGE_ROWS]]
+    rows = request.account.runs.waiting().filter(run_id__in=names)
+    runs = list(rows.select_related("application", "queue"))
+    expected = expected_words(request.account, runs, now=timezone.now())
+    events = []
+    for run in runs:
+        part = {"run": run, "expected": expected.get(run.pk)}
+        name = f"queue-start-{run.run_id}"
+        events.append(part_event(name, render_to_string("queue/_start.html", part)))
     return JsonResponse({"events": events, "after": ""})
 
 
@@ -189,7 +207,10 @@ def _state(request: AccountRequest) -> dict[str, Any]:
 def _waiting(request: AccountRequest, *, after: Run | None = None) -> dict[str, Any]:
     now = timezone.now()
     found = waiting_in_order(request.account, after=after, limit=PAGE_ROWS, now=now)
-    expected = expected_words(request.account, found, now=now)
+    runs = [one.run for one in found]
+    if request.GET.get(ASKED):
+        expected_words(request.account, runs, now=now)
+    expected = known_words(runs)
     more = len(found) == PAGE_ROWS
     return {
         "waiting": [
@@ -201,6 +222,7 @@ def _waiting(request: AccountRequest, *, after: Run | None = None) -> dict[str, 
             }
             for one in found
         ],
+        "starts": f"{reverse('queue-starts')}?{urlencode([('run', run.run_id) for run in runs])}",
         "older": f"{reverse('queue')}?after={found[-1].run.run_id}" if more else "",
         "first": reverse("queue") if after is not None else "",
         "manages": may(request.role, "manage queue"),

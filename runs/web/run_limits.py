@@ -104,5 +104,5 @@ def _row(
     if used is None:
         return LimitRow(label, limit, then=then)
     assert callable(words)
-    share = min(1.0, used / most) if most else None
+    share = used / most if most else None
     return LimitRow(label, limit, words(used), share, then)

@@ -20,8 +20,9 @@ from runs.domain.roles import may
 from runs.domain.status import Status
 from runs.models import Attempt, Run
 from runs.web.access import AccountRequest
+from runs.web.expected import ASKED
 from runs.web.live_hub import RUN_COLUMNS, state_of
-from runs.web.run_waiting import waiting_context
+from runs.web.run_waiting import look_ahead, waiting_context
 
 TABS = (
     ("summary", "Summary", "run"),
@@ -111,6 +112,8 @@ def run_page(
     `live_log` is the attempt and the byte from which its log is to be kept live.
     """
     viewer = viewer_of(request, run)
+    if request.GET.get(ASKED) and run.status == Status.QUEUED:
+        look_ahead(run)
     tabs = [
         {"label": label, "url": reverse(name, args=[run.run_id]), "current": tab == key}
         for key, label, name in TABS

@@ -127,6 +127,7 @@ urlpatterns = [
     # queue and workers
     path("queue/", queue.queue, name="queue"),
     path("queue/parts/", queue.queue_parts, name="queue-parts"),
+    path("queue/starts/", queue.queue_starts, name="queue-starts"),
     path("queue/new/", queue.queue_new, name="queue-new"),
     path("queue/pause/", queue.queue_pause, name="queue-pause"),
     path("queue/resume/", queue.queue_resume, name="queue-resume"),

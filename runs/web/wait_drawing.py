@@ -9,7 +9,7 @@ from dataclasses import dataclass
 BOX_WIDTH, BOX_HEIGHT = 152, 46
 GAP_X, GAP_Y = 14, 30
 MARGIN = 2
-NAME_LETTERS = 20
+NAME_LETTERS = 18
 _MOST_ROUNDS = 50
 
 

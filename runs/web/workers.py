@@ -88,7 +88,7 @@ def _state(request: AccountRequest) -> dict[str, Any]:
         key=lambda one: one.seen_at,
         reverse=True,
     )
-    told = [
+    told: list[dict[str, Any]] = [
         {"worker": one, "attempts": _attempts_of_lost(one, request)} for one in lost[:MOST_LOST]
     ]
     known = {attempt.pk for one in told for attempt in one["attempts"]}

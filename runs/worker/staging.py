@@ -143,8 +143,8 @@ def log_limit_of(run: Run) -> int:
 
 
 def _facts_of(run: Run) -> _Facts:
-    executable = run.executable
-    if executable is None:
+    found = Executable.objects.select_related("environment").filter(pk=run.executable_id)
+    if (executable := found.first()) is None:
         raise CannotStage(
             f"{run.application} has no executable. Upload one, then launch again.",
             EndReason.NOT_STARTED,

@@ -1,5 +1,5 @@
 /* data-live-url: parts of the page kept true by an event stream, or by asking again from the same cursor where streams fail.
-   data-poll-url alone: by asking only, first after data-poll-every. */
+   data-poll-url alone: by asking only, first after data-poll-first, or data-poll-every. */
 (() => {
   "use strict";
   const { behave, refresh } = window.runsite;
@@ -75,7 +75,7 @@
   };
 
   behave("[data-live-url], [data-poll-url]", (element) => {
-    const { liveUrl, pollUrl, pollEvery } = element.dataset;
+    const { liveUrl, pollUrl, pollEvery, pollFirst } = element.dataset;
     let after = element.dataset.liveAfter ?? "";
     let source = null;
     let opened = 0;
@@ -212,7 +212,7 @@
       else if (pollUrl) {
         pollSince = performance.now();
         if (liveUrl || started) poll();
-        else timer = setTimeout(poll, Number(pollEvery) || POLL_MS); // the page is fresh
+        else timer = setTimeout(poll, Number(pollFirst ?? pollEvery) || POLL_MS); // the page is fresh
       }
       started = true;
     };

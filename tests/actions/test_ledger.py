@@ -122,9 +122,9 @@ def test_a_result_accepted_twice_is_found(application, now):
         (lambda run: run.events.filter(after="succeeded").delete(), "ends with “running”"),
         (lambda run: run.events.all().delete(), "ends with “nothing”"),
         (lambda run: move(run, Status.SUCCEEDED, Status.RUNNING), "after “succeeded”"),
-        (lambda run: run.attempts.all().delete(), "1 attempts; 0 are there"),
+        (lambda run: run.attempts.all().delete(), "1 by its history, 0 recorded"),
         (lambda run: run.attempts.update(outcome="exit_code"), "none of its attempts"),
-        (lambda run: type(run).objects.update(attempt_number=2), "it counts 2"),
+        (lambda run: type(run).objects.update(attempt_number=2), "1 recorded, 2 counted"),
     ],
 )
 def test_a_history_that_contradicts_is_found(application, now, harm, words: str):
@@ -171,10 +171,10 @@ def test_orphans_are_found_once_the_scheduler_should_have_seen_them(application,
     make_attempt(ended, number=2, token=new_id(), claimed_at=now)
     young, old = read_ledger(now), read_ledger(now + LONG)
     assert not young.orphans
-    assert [(one.kind, one.run_id) for one in old.orphans] == [
+    assert {(one.kind, one.run_id) for one in old.orphans} == {
         ("run without an attempt", lonely.run_id),
         ("attempt without a run", ended.run_id),
-    ] or {one.kind for one in old.orphans} == {"run without an attempt", "attempt without a run"}
+    }
     assert old.oldest is not None
 
 

@@ -111,6 +111,15 @@ def test_postgresql_is_set_by_one_address(tmp_path):
     assert database["OPTIONS"]["sslmode"] == "require"
 
 
+def test_a_connection_to_postgresql_over_a_dead_network_is_noticed_within_a_lease(tmp_path):
+    address = "postgresql://db/runs?tcp_user_timeout=9000"
+    options = read("s.DATABASES['default']['OPTIONS']", tmp_path, RUNSITE_DATABASE_URL=address)
+    idle_s = options["keepalives_idle"]
+    assert idle_s + options["keepalives_interval"] * options["keepalives_count"] < 20
+    # What the address says goes first.
+    assert options["tcp_user_timeout"] == "9000"
+
+
 def test_the_database_address_may_come_from_a_file(tmp_path):
     (tmp_path / "address").write_text("postgresql://db/runs\n")
     found = read(

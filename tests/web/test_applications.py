@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -380,7 +381,91 @@ def test_settings_are_changed_and_checked(dev: Browser, app: Application):
     assert (app.name, app.running_limit, app.time_limit_s) == ("New name", 2, 60)
     response = dev.post("/applications/model/settings/", {**form, "time_limit_s": "999999999"})
     assert response.status_code == 422
-    assert "from 1 to 86400" in text_of(response)
+    assert "give 86400 or less" in text_of(response)
+
+
+def settings_fields(browser: Browser) -> dict[str, Any]:
+    """What a browser would send for the form as it is."""
+    response = browser.get("/applications/model/settings/")
+    form = response.context["form"]
+    data: dict[str, Any] = {"seen": response.context["seen"]}
+    for name, value in form.initial.items():
+        if value is True:
+            data[name] = "on"
+        elif value not in (None, False):
+            data[name] = value
+    return data
+
+
+def test_settings_of_runs_are_kept_in_their_own_units(dev: Browser, app: Application):
+    form = {
+        **settings_fields(dev),
+        "memory_limit_mib": "1.5",
+        "slots": "2",
+        "concurrency_limit": "1",
+        "concurrency_policy": "replace",
+        "retries": "3",
+        "retry_causes": ["signal", "memory_limit"],
+        "retry_exit_codes": "75, 99",
+        "stop_signal": "SIGUSR1",
+        "keep_at_time_limit": "yes",
+    }
+    assert dev.post("/applications/model/settings/", form).status_code == 302
+    app.refresh_from_db()
+    assert (app.memory_limit_bytes, app.slots) == (3 * 512 * 1024, 2)
+    assert (app.concurrency_limit, app.concurrency_policy) == (1, "replace")
+    assert app.retry_on == "signal memory_limit exit_code:75 exit_code:99"
+    assert (app.stop_signal, app.keep_at_time_limit) == ("SIGUSR1", True)
+    again = settings_fields(dev)
+    assert again["retry_exit_codes"] == "75 99"
+    assert dev.post("/applications/model/settings/", again).status_code == 302
+    before = Application.objects.values().get(pk=app.pk)
+    app.refresh_from_db()
+    assert {name: getattr(app, name) for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("retry_exit_codes", "0"),
+        ("retry_exit_codes", "one"),
+        ("concurrency_expression", "{nothing}"),
+        ("retries", "999"),
+        ("slots", "0"),
+        ("retry_causes", "luck"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_at_their_field(
+    dev: Browser, app: Application, name: str, value: str
+):
+    form = {**settings_fields(dev), "concurrency_limit": "1", name: value}
+    response = dev.post("/applications/model/settings/", form)
+    assert response.status_code == 422
+    assert response.context["form"].errors[name]
+
+
+def test_a_change_made_meanwhile_by_another_is_not_undone(dev: Browser, app: Application):
+    form = {**settings_fields(dev), "description": "mine"}
+    Application.objects.filter(pk=app.pk).update(memory_limit_bytes=1 << 30)
+    response = dev.post("/applications/model/settings/", form)
+    page = text_of(response)
+    assert response.status_code == 409
+    assert "Memory limit (MiB)" in response.context["form"].non_field_errors()[0]
+    assert "mine" in page
+    app.refresh_from_db()
+    assert (app.description, app.memory_limit_bytes) == ("", 1 << 30)
+    again = {**form, "seen": response.context["seen"], "memory_limit_mib": "1024"}
+    assert response.context["form"]["memory_limit_mib"].value() == "1024"
+    assert dev.post("/applications/model/settings/", again).status_code == 302
+    app.refresh_from_db()
+    assert (app.description, app.memory_limit_bytes) == ("mine", 1 << 30)
+
+
+def test_every_field_of_the_settings_stands_in_one_section():
+    from runs.web.forms.application_settings import SECTIONS, SettingsForm
+
+    named = [name for section in SECTIONS for name in section.names]
+    assert sorted(named) == sorted(SettingsForm.base_fields)
 
 
 def test_an_application_is_pinned_archived_restored_and_deleted(dev: Browser, app: Application):

@@ -8,9 +8,9 @@ import pytest
 from django.utils import timezone
 
 from runs.actions.estimates import Expected
-from runs.queue.order import Waiting, waiting_in_order
+from runs.models import Run
 from runs.web import expected
-from runs.web.expected import ExpectedWords, expected_words, span_words, told
+from runs.web.expected import ExpectedWords, expected_words, known_words, span_words, told
 from tests.factories import make_application, make_run, make_worker
 
 SEEN_AT = datetime(2026, 11, 21, 14, 2, 0, tzinfo=UTC)
@@ -53,21 +53,29 @@ def test_without_a_range_the_reason_is_said():
 
 @pytest.mark.django_db
 def test_an_outlook_is_kept_for_all_who_look_at_the_same(django_assert_num_queries):
-    expected.kept.clear()
     make_worker()
     run = make_run(make_application())
-    page = waiting_in_order(run.account)
-    first = expected_words(run.account, page, now=timezone.now())
+    assert known_words([run]) == {}
+    first = expected_words(run.account, [run], now=timezone.now())
     with django_assert_num_queries(0):
-        assert expected_words(run.account, page, now=timezone.now()) == first
+        assert expected_words(run.account, [run], now=timezone.now()) == first
+        assert known_words([run]) == first
     assert set(first) == {run.pk}
 
 
 @pytest.mark.django_db
-def test_a_changed_hold_is_looked_at_anew():
-    expected.kept.clear()
+def test_what_is_known_of_a_run_ends_when_something_else_holds_it():
     make_worker()
     run = make_run(make_application())
-    expected_words(run.account, [Waiting(run, 1, ())], now=timezone.now())
+    expected_words(run.account, [run], now=timezone.now())
     run.hold = "key"
-    assert expected.kept.find((run.account.slug, ((run.run_id, run.rank, "key"),))) is None
+    assert known_words([run]) == {}
+
+
+def test_no_more_is_kept_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(expected, "MOST_KEPT", 2)
+    found = expected.Kept()
+    runs = [Run(run_id=f"r{number}") for number in range(3)]
+    for run in runs:
+        found.keep(run, ExpectedWords("now"))
+    assert [found.find(run, 10.0) is not None for run in runs] == [False, True, True]

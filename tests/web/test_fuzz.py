@@ -32,14 +32,14 @@ SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted(WEB.rglob
 QUERY_NAMES = sorted(
     set(re.findall(r"""(?:GET|asked)\.get(?:list)?\("([^"]+)""", SOURCE))
     | {"q", "status", "reason", "application", "instance", "version", "who", "source", "from"}
-    | {"to", "sort", "next", "x"}
+    | {"to", "sort", "next", "x", "starts", "waits_for", "run"}
 )
 FIELD_NAMES = sorted(
     set(re.findall(r"""POST\.get(?:list)?\(f?"([^"{]+)""", SOURCE))
-    | set(re.findall(r"^    (\w+) = forms\.", SOURCE, re.MULTILINE))
+    | set(re.findall(r"^    (\w+) = (?:forms\.|\w+_field\()", SOURCE, re.MULTILINE))
     | {"o:vehicles", "o:gap", "o:verbose", "o:label", "b:vehicles", "o:none", "free-name"}
     | {"free-value", "upload_paths", "files_paths", "source", "text", "instance", "earlier"}
-    | {"managed", "kept", "as_is", "reload", "way", "next", "limit-default"}
+    | {"managed", "kept", "as_is", "reload", "way", "next", "limit-default", "seen"}
 )
 FILE_NAMES = ("upload", "files", "text", "x")
 HEADER_NAMES = (
@@ -114,6 +114,9 @@ WORDS: tuple[str, ...] = (
         "summary",
         "output",
     ),
+    *("fail", "truncate", "skip", "continue", "replace", "reuse", "yes", "no", "SIGUSR1"),
+    *("exit_code", "exit_code:75", "timed_out", "{vehicles}", "{}", "{nothing", "r={gap}}", "{{"),
+    *('{"name": "x"}', '{"retries": [1], "name": null}', '{"repeatable": 5}', "75 99, 300"),
     *("settings", "preview", "note", "next", "previous", "plain", "admin", "root", "default"),
     *("text/html", "application/json", "text/event-stream", "http://evil.example/", "javascript:x"),
 )

@@ -405,7 +405,7 @@ def test_running_again_carries_over_what_the_role_does_not_see(
         ({"o__label": "toolong"}, "label must have at most 5 characters"),
         ({"o__limit": "0.7"}, "limit must be 0 plus a multiple of 0.5"),
         ({"time_limit_s": "0"}, "greater than or equal to 1"),
-        ({"time_limit_s": "99999999"}, "Give a time limit from 1 to"),
+        ({"time_limit_s": "99999999"}, "give 86400 or less"),
         ({"priority": "10"}, "Select a valid choice"),
         ({"name": "x" * 201}, "at most 200 characters"),
         ({"execution_class": "nowhere"}, "There is no queue nowhere"),
@@ -814,7 +814,139 @@ def test_the_usual_duration_needs_ten_runs(operator: Browser, build: Executable)
     make_run(build.application, status=Status.FAILED, execution_s=1000.0)
     assert "Not enough history" in text_of(operator.get(URL))
     make_run(build.application, status=Status.SUCCEEDED, execution_s=100.0)
-    assert "Usually about 4.5 s, from 10 runs." in text_of(operator.get(URL))
+    page = text_of(operator.get(URL))
+    assert "Expected duration:" in page
+    assert "8 of 10 of its last 10 runs" in page
+
+
+def test_the_usual_duration_is_that_of_inputs_of_this_size(operator: Browser, build: Executable):
+    size = len(JSON_INPUT)
+    for _ in range(10):
+        make_run(
+            build.application, status=Status.SUCCEEDED, execution_s=600.0, input_bytes=size * 9
+        )
+        make_run(build.application, status=Status.SUCCEEDED, execution_s=2.5, input_bytes=size)
+    page = text_of(operator.get(URL))
+    assert "with an input of about this size" in page
+    assert "2 to 3 s" in page
+
+
+# --- Limits and order -------------------------------------------------------------------------
+
+
+def test_limits_reach_the_run_in_its_own_units(ann: Browser, build: Executable):
+    run = only_run(
+        send(
+            ann,
+            opened(ann),
+            memory_limit_mib="512",
+            log_limit_mib="0.5",
+            log_limit_action="fail",
+            process_limit="20",
+            queue_limit_s="60",
+            keep_at_time_limit="yes",
+        )
+    )
+    assert (run.memory_limit_bytes, run.log_limit_bytes) == (512 * 1024**2, 512 * 1024)
+    assert (run.log_limit_action, run.process_limit, run.queue_limit_s) == ("fail", 20, 60)
+    assert run.keep_at_time_limit is True
+    assert run.expires_at is not None
+
+
+def test_empty_limits_are_those_of_the_application_and_said_in_the_fields(
+    ann: Browser, build: Executable
+):
+    Application.objects.update(memory_limit_bytes=256 * 1024**2, time_limit_s=600)
+    page = ann.get(URL).content.decode()
+    assert 'placeholder="256"' in page
+    assert 'placeholder="600 (10 min 0 s)"' in page
+    run = only_run(send(ann, opened(ann)))
+    assert (run.memory_limit_bytes, run.time_limit_s) == (256 * 1024**2, 600)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"memory_limit_mib": "0.1"},
+        {"memory_limit_mib": "nan"},
+        {"memory_limit_mib": "1e300"},
+        {"process_limit": "0"},
+        {"log_limit_action": "explode"},
+        {"keep_at_time_limit": "perhaps"},
+        {"wait_policy": "hope"},
+        {"output_limit_mib": "999999999"},
+    ],
+)
+def test_limits_that_cannot_be_are_refused_at_their_field(
+    ann: Browser, build: Executable, changes: dict[str, str]
+):
+    response = send(ann, opened(ann), **changes)
+    assert response.status_code == 422
+    [name] = changes
+    assert response.context["form"].errors[name]
+    assert not Run.objects.exists()
+
+
+def test_a_run_waits_for_those_that_are_ticked_and_typed(ann: Browser, build: Executable):
+    ticked = make_run(build.application, name="Ticked")
+    typed = make_run(build.application, status=Status.SUCCEEDED, name="Typed")
+    page = ann.get(URL).content.decode()
+    assert f'value="{ticked.run_id}"' in page
+    data = {**opened(ann), "waits_for": [ticked.run_id, f" {typed.run_id},"]}
+    response = send(ann, data, wait_policy="skip")
+    assert response.status_code == 302
+    run = Run.objects.order_by("-pk")[0]
+    assert {wait.awaited for wait in run.waits.all()} == {ticked, typed}
+    assert (run.hold, run.wait_policy) == ("runs", "skip")
+
+
+def test_an_unknown_run_to_wait_for_is_named_and_the_rest_is_kept(ann: Browser, build: Executable):
+    known, foreign = make_run(build.application), make_run()
+    data = {**opened(ann), "waits_for": [known.run_id, foreign.run_id]}
+    response = send(ann, data, name="Kept name")
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert f"There is no run <code>{foreign.run_id}</code>" in page
+    assert f'value="{known.run_id}" checked' in page
+    assert "Kept name" in page
+    assert not Run.objects.filter(name="Kept name").exists()
+
+
+def test_the_address_may_name_runs_to_wait_for(ann: Browser, build: Executable):
+    run = make_run(build.application, name="First one")
+    page = ann.get(f"{URL}?waits_for={run.run_id}").content.decode()
+    assert f'value="{run.run_id}" checked' in page
+    assert '<details class="folded" id="launch-limits" open>' in page
+
+
+def test_running_again_carries_the_limits_over(ann: Browser, build: Executable):
+    first = only_run(send(ann, opened(ann), memory_limit_mib="64.5", output_limit_action="fail"))
+    page = ann.get(f"{URL}?from={first.run_id}").content.decode()
+    assert 'value="64.5"' in page
+    data = fields_of(page)
+    assert send(ann, data).status_code == 302
+    again = Run.objects.order_by("-pk")[0]
+    assert again.pk != first.pk
+    assert again.memory_limit_bytes == first.memory_limit_bytes
+
+
+def test_the_form_says_what_the_policy_of_a_key_will_do(ann: Browser, build: Executable):
+    application = build.application
+    columns = {"concurrency_limit": 1, "concurrency_expression": "cars={vehicles}"}
+    Application.objects.update(**columns, concurrency_policy="replace")
+    assert "starts without waiting" in text_of(ann.get(URL))
+    make_run(application, concurrency_key="cars=4")
+    note = ann.post(f"{URL}parts/note/", opened(ann)).content.decode()
+    assert "1 of 1 runs with key <code>cars=4</code> is under way" in note
+    assert "takes their place" in note
+
+
+def test_a_run_that_is_reused_is_said_to_be_no_new_one(ann: Browser, build: Executable):
+    Application.objects.update(concurrency_limit=1, concurrency_policy="reuse")
+    first = only_run(send(ann, opened(ann)))
+    again = ann.post(URL, opened(ann), follow=True)
+    assert again.redirect_chain[-1][0] == f"/runs/{first.run_id}/"
+    assert "No new run was made" in again.content.decode()
 
 
 def test_the_same_input_and_options_are_pointed_out(operator: Browser, build: Executable):

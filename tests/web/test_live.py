@@ -18,7 +18,7 @@ from runs.web.live import EventStream, parse_cursor
 from runs.web.live_follow import Cursor, Follower
 from runs.web.live_hub import Hub
 from runs.web.run_pages import Viewer
-from tests.factories import make_application, make_attempt, make_run
+from tests.factories import make_application, make_attempt, make_run, make_worker
 from tests.web.conftest import Browser
 
 VIEWER = Viewer("viewer", may_launch=False, may_cancel=False, may_delete=False)
@@ -431,3 +431,29 @@ def test_who_lost_the_membership_or_the_session_is_told_no_more(viewer: Browser,
     assert look_again()
     viewer.logout()
     assert not look_again()
+
+
+def test_a_waiting_run_is_told_about_anew_though_its_row_is_the_same(hub: Hub):
+    make_worker()
+    run = make_run()
+    fingerprint = live_hub.load_state(run.pk).fingerprint
+    follower = Follower(
+        hub, run.pk, Cursor(0, 0, fingerprint), tab="summary", with_log=False, viewer=VIEWER
+    )
+    hub.tick()
+    [event] = list(follower.collect())
+    assert event.data["id"] == "run-waiting"
+    assert "now" in event.data["html"]
+    hub.tick()
+    assert list(follower.collect()) == []  # the same again is not sent
+
+
+def test_what_holds_a_run_is_part_of_its_state(hub: Hub):
+    run = make_run()
+    before = live_hub.load_state(run.pk).fingerprint
+    Run.objects.filter(pk=run.pk).update(hold="key")
+    assert live_hub.load_state(run.pk).fingerprint != before
+    running = make_run(status=Status.RUNNING)
+    before = live_hub.load_state(running.pk).fingerprint
+    Run.objects.filter(pk=running.pk).update(stop_requested_at=timezone.now())
+    assert live_hub.load_state(running.pk).fingerprint != before

@@ -131,6 +131,7 @@ PAGES: dict[str, Page] = {
     # queue and workers
     "queue": view(),
     "queue-parts": view(),
+    "queue-starts": view(),
     "queue-new": Page(post="manage queue", body={"name": "=gpu"}),
     "queue-pause": Page(post="manage queue", body={"queue": "queue"}, owned=True),
     "queue-resume": Page(post="manage queue", body={"queue": "queue"}, owned=True),

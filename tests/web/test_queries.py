@@ -26,6 +26,7 @@ from runs.models import (
     RunFile,
     RunMetric,
     RunOption,
+    RunWait,
     UsageSample,
     Worker,
     WorkerBoot,
@@ -80,7 +81,11 @@ def grow(world: World, number: int) -> None:
         queue = make_queue(account, name=f"q-{new_id()[:8]}", running_limit=1)
         make_run(application, queue=queue, **shared)
         make_run(application, **shared)
-        make_attempt(make_run(application, status=Status.RUNNING, **shared))
+        awaited = make_run(application, status=Status.RUNNING, **shared)
+        make_attempt(awaited)
+        waiting = make_run(application, hold="runs", open_waits=2, **shared)
+        RunWait.objects.create(run=waiting, awaited=awaited)
+        RunWait.objects.create(run=waiting, awaited=world.run)
         lost = make_run(application, status=Status.FAILED, attempt_number=1, **shared)
         worker = make_worker(state=Worker.LOST)
         WorkerBoot.objects.create(worker=worker, boot_id=worker.boot_id)

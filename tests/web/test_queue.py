@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from runs.domain.status import Status
-from runs.models import Account, AuditEvent, Queue
+from runs.models import Account, AuditEvent, Queue, RunWait
 from tests.factories import get_queue, make_application, make_run, make_worker
 from tests.web.conftest import Browser
 
@@ -62,6 +62,51 @@ def test_a_long_queue_goes_on_on_further_pages(account: Account, viewer: Browser
     assert [one["run"] for one in second.context["waiting"]] == runs[50:]
     assert second.context["waiting"][0]["place"] == 51
     assert viewer.get("/queue/?after=gone").status_code == 200
+
+
+def test_the_page_asks_when_its_runs_should_start_and_shows_it(account: Account, viewer: Browser):
+    make_worker()
+    run = make_run(make_application(account), name="mine")
+    foreign = make_run(name="foreign")
+    first = viewer.get("/queue/")
+    assert first.context["starts"] == f"/queue/starts/?run={run.run_id}"
+    assert 'title="Not looked up yet"' in text_of(first)
+    asked = viewer.get(f"{first.context['starts']}&run={foreign.run_id}").json()
+    [event] = asked["events"]
+    assert event["data"]["id"] == f"queue-start-{run.run_id}"
+    assert ">now<" in event["data"]["html"]
+    # From now on the page itself says it.
+    assert event["data"]["html"].strip() in text_of(viewer.get("/queue/"))
+
+
+def test_without_script_the_starts_are_a_link_away(account: Account, viewer: Browser):
+    make_worker()
+    make_run(make_application(account))
+    assert 'href="?starts=1"' in text_of(viewer.get("/queue/"))
+    assert ">now<" in text_of(viewer.get("/queue/?starts=1"))
+
+
+def test_a_run_that_waits_for_others_stands_in_its_place_with_a_link(
+    account: Account, viewer: Browser
+):
+    app = make_application(account, concurrency_limit=1)
+    awaited = make_run(app, status=Status.RUNNING, concurrency_key="*")
+    waiting = make_run(app, hold="runs", open_waits=1)
+    RunWait.objects.create(run=waiting, awaited=awaited)
+    make_run(app, hold="key", concurrency_key="*", slots=2)
+    page = text_of(viewer.get("/queue/"))
+    assert f'href="/runs/{awaited.run_id}/"' in page
+    assert "Waits for its key" in page
+    assert "2 slots" in page
+
+
+def test_the_starts_of_many_runs_take_few_queries(account: Account, dev: Browser):
+    make_worker()
+    runs = [make_run(make_application(account)) for _ in range(12)]
+    address = "/queue/starts/?" + "&".join(f"run={run.run_id}" for run in runs)
+    with CaptureQueriesContext(connection) as queries:
+        assert len(dev.get(address).json()["events"]) == 12
+    assert len(queries) <= 10
 
 
 def test_the_queue_stays_below_its_ceiling(account: Account, dev: Browser):

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from runs.domain.status import Status
+from runs.domain.status import EndReason, Status
 from runs.models import Account, ApiKey, Run
 from tests.factories import make_application, make_run
 from tests.web.conftest import Browser
@@ -49,6 +49,29 @@ def test_a_filter_without_a_hit_offers_the_way_out(account: Account, viewer: Bro
     assert "status: <strong>failed</strong>" in page
     assert 'href="/runs/?q=x"' in page  # without the status
     assert "No runs yet" not in page
+
+
+def test_runs_are_found_by_how_they_ended(account: Account, viewer: Browser):
+    app = make_application(account)
+    early = make_run(app, status=Status.SUCCEEDED, end_reason=EndReason.STOPPED_EARLY)
+    hungry = make_run(app, status=Status.FAILED, end_reason=EndReason.MEMORY_LIMIT)
+    make_run(app, status=Status.SUCCEEDED)
+    make_run(app, status=Status.FAILED)
+    found = viewer.get("/runs/?reason=stopped_early")
+    assert found.context["runs"] == [early]
+    assert "end: <strong>stopped early</strong>" in text_of(found)
+    assert viewer.get("/runs/?reason=memory_limit&status=failed").context["runs"] == [hungry]
+    both = viewer.get("/runs/?reason=memory_limit&reason=stopped_early")
+    assert both.context["runs"] == [hungry, early]
+    assert viewer.get("/runs/?reason=memory_limit&status=succeeded").context["runs"] == []
+    wrong = viewer.get("/runs/?reason=boredom")
+    assert "There is no end reason" in text_of(wrong)
+
+
+def test_every_end_reason_can_be_chosen(viewer: Browser):
+    page = text_of(viewer.get("/runs/"))
+    for reason in EndReason:
+        assert not reason or f'<option value="{reason}">' in page
 
 
 def test_runs_of_others_are_not_listed(account: Account, outsider: Browser):

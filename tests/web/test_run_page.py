@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from runs.domain.manifest import Manifest, manifest_to_json
 from runs.domain.options import OptionDefinition, OptionsBlock
 from runs.domain.status import EndReason, Status
-from runs.models import Attempt, EndedProcess, Run, RunEvent, RunMetric, RunOption, UsageSample
+from runs.models import (
+    Attempt,
+    EndedProcess,
+    Run,
+    RunEvent,
+    RunMetric,
+    RunOption,
+    RunWait,
+    UsageSample,
+)
 from tests.factories import (
     make_application,
     make_attempt,
@@ -18,6 +29,7 @@ from tests.factories import (
     make_instance,
     make_run,
     make_version,
+    make_worker,
 )
 from tests.web.conftest import Browser
 
@@ -239,3 +251,118 @@ def test_the_resources_are_a_figure(viewer: Browser, application):
     assert len(json.loads(figure)["data"]) == 2
     assert "'unsafe-inline'" in answer["Content-Security-Policy"].split("style-src")[1]
     assert "unsafe-inline" not in answer["Content-Security-Policy"].split("style-src")[0]
+
+
+# --- Stops, limits, waits -----------------------------------------------------------------------
+
+
+def test_stop_and_keep_is_asked_for_once_and_said(dev: Browser, viewer: Browser, application):
+    run = full_run(application, Status.RUNNING)
+    stop = f'action="/runs/{run.run_id}/stop/"'
+    assert stop in dev.get(f"/runs/{run.run_id}/").content.decode()
+    assert stop not in viewer.get(f"/runs/{run.run_id}/").content.decode()
+    answer = dev.post(f"/runs/{run.run_id}/stop/")
+    assert answer["Location"] == f"/runs/{run.run_id}/"
+    page = dev.get(f"/runs/{run.run_id}/").content.decode()
+    assert "Stop asked for by dev@example.org" in page
+    assert stop not in page
+    assert f'action="/runs/{run.run_id}/cancel/"' in page
+    assert "Stop requested" in dev.get(f"/runs/{run.run_id}/history/").content.decode()
+    run.refresh_from_db()
+    assert run.stop_actor == "dev@example.org"
+
+
+def test_a_queued_run_cannot_be_stopped_early(dev: Browser, application):
+    run = make_run(application)
+    assert "/stop/" not in dev.get(f"/runs/{run.run_id}/").content.decode()
+    answer = dev.post(f"/runs/{run.run_id}/stop/")
+    assert answer.status_code == 409
+    assert "Cancel it" in answer.content.decode()
+
+
+def test_stopped_early_is_told_apart_from_plain_success(viewer: Browser, application):
+    early = full_run(application, end_reason=EndReason.STOPPED_EARLY, stop_actor="ann@example.org")
+    plain = full_run(application)
+    page = viewer.get(f"/runs/{early.run_id}/").content.decode()
+    assert "#check-early" in page
+    assert "stopped early" in page
+    assert "ann@example.org asked for it" in page
+    assert "check-early" not in viewer.get(f"/runs/{plain.run_id}/").content.decode()
+
+
+def test_a_superseded_run_leads_to_the_other(viewer: Browser, application):
+    other = make_run(application)
+    run = full_run(
+        application,
+        Status.CANCELED,
+        end_reason=EndReason.SUPERSEDED,
+        detail=f"Replaced by run {other.run_id}, which has the same concurrency key.",
+    )
+    page = viewer.get(f"/runs/{run.run_id}/").content.decode()
+    assert f'href="/runs/{other.run_id}/"' in page
+    assert "superseded" in page
+
+
+def test_limits_in_force_stand_beside_what_was_used(viewer: Browser, application):
+    run = full_run(
+        application,
+        Status.FAILED,
+        end_reason=EndReason.MEMORY_LIMIT,
+        memory_limit_bytes=512 * 1024**2,
+        peak_memory_bytes=768 * 1024**2,
+        time_limit_s=60,
+        keep_at_time_limit=True,
+        retries=2,
+        retry_on="exit_code:75 signal",
+    )
+    page = viewer.get(f"/runs/{run.run_id}/").content.decode()
+    for words in (
+        "768 MiB of 512 MiB",
+        "150 %",
+        "1.5 s of 1 min 0 s",
+        "stop and keep the result",
+        "exit code 75, killed by a signal",
+    ):
+        assert words in page
+    assert '<details class="folded" open id="run-limits">' in page
+    plain = full_run(application)
+    assert "run-limits" not in viewer.get(f"/runs/{plain.run_id}/").content.decode()
+
+
+def test_runs_around_a_run_are_drawn_and_listed(viewer: Browser, application):
+    before, after = make_run(application, name="Before"), make_run(application, name="After")
+    run = full_run(application, Status.QUEUED, hold="runs", open_waits=1, wait_policy="skip")
+    RunWait.objects.create(run=run, awaited=before)
+    RunWait.objects.create(run=after, awaited=run)
+    page = viewer.get(f"/runs/{run.run_id}/").content.decode()
+    assert "<svg" in page
+    for other in (before, after):
+        assert page.count(f'href="/runs/{other.run_id}/"') >= 2
+    assert "Waited for by" in page
+    assert "this run is skipped" in page
+    assert "Waits for run <a" in page
+    alone = full_run(application)
+    assert "run-neighbours" not in viewer.get(f"/runs/{alone.run_id}/").content.decode()
+
+
+def test_a_waiting_run_says_when_it_gives_up_and_on_wish_when_it_should_start(
+    viewer: Browser, application, django_assert_max_num_queries
+):
+    make_worker()
+    run = make_run(application, queue_limit_s=3600, expires_at=timezone.now() + timedelta(hours=1))
+    with django_assert_max_num_queries(10):
+        page = viewer.get(f"/runs/{run.run_id}/").content.decode()
+    assert "Gives up" in page
+    assert "?starts=1" in page
+    page = viewer.get(f"/runs/{run.run_id}/?starts=1").content.decode()
+    assert "now" in page.split("Expected start")[1].split("</dd>")[0]
+
+
+def test_an_open_page_of_a_waiting_run_is_told_when_it_should_start(viewer: Browser, application):
+    make_worker()
+    run = make_run(application)
+    first = viewer.get(f"/runs/{run.run_id}/poll/?tab=summary").json()
+    second = viewer.get(f"/runs/{run.run_id}/poll/?tab=summary&after={first['after']}").json()
+    [event] = second["events"]
+    assert event["data"]["id"] == "run-waiting"
+    assert "now" in event["data"]["html"]

@@ -66,5 +66,5 @@ def test_a_circle_ends_all_the_same():
 
 def test_a_long_name_is_cut():
     [box] = draw({"a": "x" * 60}, []).boxes
-    assert len(box.name) == 20
+    assert len(box.name) == 18
     assert box.name.endswith("…")

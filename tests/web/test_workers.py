@@ -63,6 +63,37 @@ def test_lost_workers_show_what_became_of_their_runs(account: Account, viewer: B
     assert "foreign" not in text_of(response)
 
 
+def test_runs_of_a_lost_boot_are_shown_also_when_the_worker_is_back(
+    account: Account, viewer: Browser
+):
+    worker = make_worker(name="back again", labels={"gpu": "a100", "<b>": ""})
+    run = make_run(make_application(account), status=Status.SUCCEEDED, name="saved")
+    run.attempt_number = 2
+    run.save(update_fields=["attempt_number"])
+    for one, boot in ((run, "before"), (make_run(name="foreign"), "before")):
+        make_attempt(
+            one,
+            number=1,
+            worker=worker,
+            boot_id=boot,
+            ended_at=timezone.now(),
+            outcome=EndReason.WORKER_LOST,
+        )
+    page = text_of(viewer.get("/workers/"))
+    assert "Runs taken back from lost workers" in page
+    assert "saved" in page
+    assert "1 of 2" in page
+    assert "foreign" not in page
+    assert "gpu=a100" in page
+    assert "&lt;b&gt;" in page
+
+
+def test_a_run_of_several_slots_says_so(account: Account, viewer: Browser):
+    run = make_run(make_application(account), status=Status.RUNNING, slots=3)
+    make_attempt(run, worker=make_worker(slots=4, slots_used=3))
+    assert "3 slots" in text_of(viewer.get("/workers/"))
+
+
 def test_the_history_names_each_start(viewer: Browser):
     worker = make_worker(name="w1")
     WorkerBoot.objects.create(

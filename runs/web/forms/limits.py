@@ -168,7 +168,8 @@ def words_of(column: str, value: Any) -> str:
 def _set_most(field: forms.Field, column: str, highest: float) -> None:
     shown = typed(column, highest)
     message = f"The installation allows at most {words_of(column, highest)}: give {shown} or less."
-    field.validators = [*field.validators, MaxValueValidator(shown, message)]
+    others = [each for each in field.validators if not isinstance(each, MaxValueValidator)]
+    field.validators = [*others, MaxValueValidator(shown, message)]
     field.widget.attrs["max"] = shown
 
 
