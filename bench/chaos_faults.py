@@ -243,7 +243,7 @@ def _freeze_scheduler(chaos: Chaos) -> str:
 def _kill_console(chaos: Chaos) -> str:
     """The process manager alone, or with all that stands directly below it."""
     member = chaos.site.members["console"]
-    if not member.is_up():
+    if not _is_worth_it(chaos, member):
         return ""
     tree = member.tree()
     parents = [p for p in tree if p.ppid() == member.pid] if chaos.chance.random() < 0.5 else []
@@ -256,10 +256,15 @@ def _kill_console(chaos: Chaos) -> str:
 
 def _restart_console(chaos: Chaos) -> str:
     member = chaos.site.members["console"]
-    if not member.is_up():
+    if not _is_worth_it(chaos, member):
         return ""
     member.signal(signal.SIGTERM)
     return "by SIGTERM"
+
+
+def _is_worth_it(chaos: Chaos, member: Member) -> bool:
+    """Mostly a console that has come up: on a slow machine it would else never come up."""
+    return member.is_up() and (chaos.site.is_open() or chaos.chance.random() < 0.1)
 
 
 # --- broker -------------------------------------------------------------------------------------
@@ -441,7 +446,11 @@ def _down(chaos: Chaos, name: str, number: signal.Signals, seconds: float) -> st
     if not member.is_up() or not chaos.claim(name, seconds + 4):
         return ""
     member.down_until = time.monotonic() + seconds
+    # RabbitMQ's main process is a script; killed alone, the server below it would go on.
+    below = member.tree()[1:] if name == "broker" and number == signal.SIGKILL else []
     member.signal(number)
+    for process in below:
+        _send(process, number)
     return f"{number.name}, back after {seconds:.1f} s"
 
 

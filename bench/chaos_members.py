@@ -16,6 +16,9 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "RUNSITE_CHAOS_OF"
+"""Stands in the environment of every process of the product that the test starts."""
+SERVER_MARK = "RUNSITE_CHAOS_SERVER_OF"
+"""And this in that of its servers."""
 
 
 @dataclass

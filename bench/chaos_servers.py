@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.chaos_members import MARK, Member, as_user, free_port
+from bench.chaos_members import SERVER_MARK, Member, as_user, free_port
 
 if TYPE_CHECKING:
     from bench.chaos_site import Site
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = 180.0
 
 
 class NoServer(Exception):
@@ -95,7 +95,7 @@ def postgres(folder: Path, key: str, *, port: int, address: str = "127.0.0.1") -
     words = [str(Path(found).with_name("postgres")), "-D", str(cluster), "-p", str(port)]
     for name, value in settings.items():
         words += ["-c", f"{name}={value}"]
-    env = {"PATH": os.defpath, "LANG": "C.UTF-8", MARK: key}
+    env = {"PATH": os.defpath, "LANG": "C.UTF-8", SERVER_MARK: key}
     return Member("database", words, env, folder / "database.log", cwd=Path("/"), user=user)
 
 
@@ -112,7 +112,7 @@ def redis(folder: Path, key: str, *, port: int, address: str = "127.0.0.1") -> M
     addresses = list(dict.fromkeys(("127.0.0.1", address)))
     words = [program, "--port", str(port), "--bind", *addresses, "--protected-mode", "no"]
     words += ["--save", "", "--appendonly", "no", "--dir", str(folder)]
-    env = {"PATH": os.defpath, MARK: key}
+    env = {"PATH": os.defpath, SERVER_MARK: key}
     return Member("broker", words, env, folder / "broker.log", cwd=folder)
 
 
@@ -128,7 +128,7 @@ def rabbitmq(folder: Path, key: str, *, port: int) -> Member:
         "PATH": os.environ["PATH"],
         "HOME": str(base),
         "LANG": "C.UTF-8",
-        MARK: key,
+        SERVER_MARK: key,
         "RABBITMQ_NODENAME": f"chaos{port}@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODE_PORT": str(port),

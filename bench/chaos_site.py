@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from bench.chaos_members import MARK, ROOT, Member, free_port, thaw
+from bench.chaos_members import MARK, ROOT, SERVER_MARK, Member, free_port, thaw
 
 DISK_BYTES = 400 * 1024 * 1024
 """The disk of the worker whose disk is filled."""
@@ -255,9 +255,9 @@ class Site:
             if marks in command.split(b"\0") or any(word in environment for word in wanted)
         ]
 
-    def own(self) -> list[psutil.Process]:
-        """Living processes of the installation itself."""
-        wanted = os.fsencode(f"{MARK}={self.key}") + b"\0"
+    def own(self, mark: str = MARK) -> list[psutil.Process]:
+        """Living processes of the installation itself, or with `SERVER_MARK` of its servers."""
+        wanted = os.fsencode(f"{mark}={self.key}") + b"\0"
         return [process for process, _, environment in _processes() if wanted in environment]
 
     def workspaces(self) -> list[Path]:
@@ -277,9 +277,8 @@ class Site:
             if member.process is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
                     member.process.wait(30)
-        servers = {p.pid for name in self.servers() for p in self.members[name].tree()}
         end = time.monotonic() + 5
-        while (left := [p for p in self.own() if p.pid not in servers]) and time.monotonic() < end:
+        while (left := self.own()) and time.monotonic() < end:
             time.sleep(0.1)
         return [_words(process) for process in left]
 
@@ -290,7 +289,7 @@ class Site:
         for _ in range(50):
             # Servers may write over their environment: they are known by their members, too.
             known = [process for member in self.members.values() for process in member.tree()]
-            left = [*known, *self.own(), *self.apps()]
+            left = [*known, *self.own(), *self.own(SERVER_MARK), *self.apps()]
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     process.kill()

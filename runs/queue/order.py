@@ -57,8 +57,11 @@ class RunningCounts:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, int], int] = defaultdict(int)
-        rows = Run.objects.filter(status=Status.RUNNING).values_list("queue_id", "application_id")
-        for queue, application, count in rows.annotate(Count("pk")).order_by():
+        statement, values = _running_statement(connection.vendor)
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            rows = cursor.fetchall()
+        for queue, application, count in rows:
             self._counts["queue", queue] += count
             self._counts["application", application] += count
 
@@ -69,6 +72,14 @@ class RunningCounts:
     def of_application(self, application: int) -> int:
         """The running runs of the application with this primary key, over all queues."""
         return self._counts["application", application]
+
+
+@lru_cache(maxsize=4)
+def _running_statement(vendor: str) -> tuple[str, tuple[Any, ...]]:
+    """The question for the counts, kept as that for the heads is."""
+    rows = Run.objects.filter(status=Status.RUNNING).values_list("queue_id", "application_id")
+    statement, values = rows.annotate(Count("pk")).order_by().query.sql_with_params()
+    return statement, tuple(values)
 
 
 @dataclass(frozen=True)

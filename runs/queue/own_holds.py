@@ -90,7 +90,8 @@ def _keys_of(runs: Sequence[Run]) -> dict[tuple[int, str], tuple[int, int | None
     """
     if not runs:
         return {}
-    rows = Run.objects.filter(status=Status.RUNNING).exclude(concurrency_key="")
+    # Not by key: that would lead a planner to the index of keys, and so to all that wait for one.
+    rows = Run.objects.filter(status=Status.RUNNING)
     counts = {
         (application, key): count
         for application, key, count in rows.order_by()

@@ -248,6 +248,16 @@ def known_input(
     return chosen.data if chosen else None
 
 
+def size_of(choice: Choice, data: InputData | None, target: Target) -> int | None:
+    """How large the chosen input is, as far as that is known before it is stored; no query."""
+    if data is not None:
+        return data.size_bytes
+    if choice.source == SAMPLE:
+        sample = look_at_sample(target.executable, target.content_format)
+        return sample.size_bytes if sample else None
+    return len(choice.text.encode()) if choice.source == PASTE and choice.text else None
+
+
 def _sample(account: Account, target: Target) -> InputData:
     if look_at_sample(target.executable, target.content_format) is None:
         raise InputRejected("The application brings no sample. Choose another input.")

@@ -146,11 +146,15 @@ def note_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[st
         application=scene.application,
         target=scene.target,
     )
-    usual = usual_duration(scene.application, data.size_bytes if data else None)
+    usual = usual_duration(scene.application, inputs.size_of(draft.choice, data, scene.target))
     told: dict[str, Any] = {
         "solved": None,
         "usual_duration": usual,
-        "usual_words": span_words(usual.range.low_s, usual.range.high_s) if usual.range else "",
+        "usual_words": (
+            span_words(usual.range.low_s, usual.range.high_s).replace("within", "up to")
+            if usual.range
+            else ""
+        ),
         "key_words": "",
     }
     if draft.option_errors:

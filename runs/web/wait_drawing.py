@@ -134,4 +134,7 @@ def _line(above: Box, below: Box, is_open: bool) -> Line:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= NAME_LETTERS else f"{name[: NAME_LETTERS - 1]}…"
+    """Cut in the middle: names that differ often do at their end."""
+    if len(name) <= NAME_LETTERS:
+        return name
+    return f"{name[: NAME_LETTERS - 9].rstrip()}…{name[-8:].lstrip()}"

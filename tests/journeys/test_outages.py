@@ -12,7 +12,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -232,21 +231,21 @@ def test_all_that_a_killed_worker_ran_ends_and_the_run_is_made_elsewhere(
         console.wait_until_executing(run_id)
         until(lambda: len(carriers(f"RUN_ID={run_id}")) >= 4)
         apps = carriers(f"RUN_ID={run_id}")
-        with second_worker(console, "w2"):
-            # Its manager may not bring it back before the other one has taken the run.
-            manager = psutil.Process(console.process.pid) if console.process else None
-            assert manager is not None
+        # Its scheduler stands by until that of the first worker is silent.
+        with second_worker(console, "w2", RUNSITE_WORKER_SCHEDULES="1"):
+            assert console.process is not None
+            manager = psutil.Process(console.process.pid)
+            # It may not bring the worker back before the other one has taken the run.
             manager.suspend()
             try:
                 begin = time.monotonic()
                 os.kill(the_pid_of(console, "w1"), signal.SIGKILL)
                 gone_s = wait_until_gone(apps)
-                # The scheduler was in that worker: nobody reaps, until there is another one.
-                with scheduler(console):
-                    found = console.wait_for(run_id, "succeeded")
-                print(f"apps gone after {gone_s:.1f} s, made elsewhere {time.monotonic() - begin}")
+                found = console.wait_for(run_id, "succeeded")
+                made_s = time.monotonic() - begin
             finally:
                 manager.resume()
+            print(f"apps gone after {gone_s:.1f} s, made elsewhere after {made_s:.1f} s")
             assert [a["worker_name"] for a in found["attempts"]] == ["w1", "w2"]
             assert [a["outcome"] for a in found["attempts"]] == ["worker_lost", "exited"]
             assert executions(marks, run_id) == 2
@@ -255,25 +254,6 @@ def test_all_that_a_killed_worker_ran_ends_and_the_run_is_made_elsewhere(
                 ["Attempt 1", "Attempt 2"],
                 ["Attempt 2", "Attempt 1"],
             )
-
-
-@contextlib.contextmanager
-def scheduler(console: Console) -> Iterator[None]:
-    """One more scheduler of that console."""
-    with (console.folder / "scheduler.txt").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), "schedule"],
-            env={**console.environment, "RUNSITE_WORKER_NAME": "beside"},
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait(60)
 
 
 def test_nothing_outlives_the_parents_of_a_console(

@@ -65,6 +65,6 @@ def test_a_circle_ends_all_the_same():
 
 
 def test_a_long_name_is_cut():
-    [box] = draw({"a": "x" * 60}, []).boxes
+    [box] = draw({"a": "x" * 60 + "region 1"}, []).boxes
     assert len(box.name) == 18
-    assert box.name.endswith("…")
+    assert box.name.endswith("…region 1")

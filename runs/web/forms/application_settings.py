@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -177,7 +178,7 @@ class SettingsForm(LimitFields):
         self.use_required_attribute = False
         said = settings_of_manifest(manifest) if manifest else RunSettings()
         usual: dict[str, Any] = dict(vars(said))
-        usual["time_limit_s"] = manifest.runsite.time_limit_s if manifest else None
+        usual["time_limit_s"] = math.ceil(manifest.runsite.time_limit_s or 0) if manifest else None
         self.show_usual(usual, most_allowed())
         # A policy is always in force, and a radio group shows one as chosen.
         if not self.initial["concurrency_policy"]:
