@@ -25,14 +25,14 @@ TRIES = 3
 MOST_NAMED = 5
 
 _REFERENCES: tuple[tuple[type[models.Model], str, str], ...] = (
-    # table, column of the key, column of the size ("" where no row has it)
-    (InputFile, "key", "size_bytes"),
-    (Executable, "archive_key", "archive_bytes"),
-    (RunFile, "key", "size_bytes"),
-    (Asset, "key", "size_bytes"),
-    (LogChunk, "key", "size"),
-    (Attempt, "log_key", ""),
-    (Attempt, "usage_key", ""),
+    # table, column of the key, the question for keys and sizes (NULL where no row has one)
+    (InputFile, "key", "SELECT key, size_bytes FROM runs_inputfile"),
+    (Executable, "archive_key", "SELECT archive_key, archive_bytes FROM runs_executable"),
+    (RunFile, "key", "SELECT key, size_bytes FROM runs_runfile"),
+    (Asset, "key", "SELECT key, size_bytes FROM runs_asset"),
+    (LogChunk, "key", "SELECT key, size FROM runs_logchunk"),
+    (Attempt, "log_key", "SELECT log_key, NULL FROM runs_attempt"),
+    (Attempt, "usage_key", "SELECT usage_key, NULL FROM runs_attempt"),
 )
 """Every column that names an object which must be there. Uploads under way are not among them."""
 
@@ -261,14 +261,11 @@ def _referenced(database: Path) -> dict[str, int | None]:
     """Every key that a row names, with its size where a row says it."""
     found: dict[str, int | None] = {}
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
-        for model, key, size in _REFERENCES:
-            table = model._meta.db_table
-            columns = f'"{key}", ' + (f'"{size}"' if size else "NULL")
-            rows = opened.execute(f'SELECT {columns} FROM "{table}" WHERE "{key}" <> \'\'')
+        for _, column, question in _REFERENCES:
+            rows = [row for row in opened.execute(question) if row[0]]
             found.update(rows)
-            if key == "log_key":
-                rows = opened.execute(f'SELECT "{key}" FROM "{table}" WHERE "{key}" <> \'\'')
-                found |= {keys.index_of(one): None for (one,) in rows}
+            if column == "log_key":
+                found |= {keys.index_of(key): None for key, _ in rows}
     return found
 
 

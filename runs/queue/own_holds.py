@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from django.db.models import Count, Min, Q
+from django.db.models import Min, Q
 
 from runs.domain.status import WORDS, EndReason, Status
 from runs.models import Attempt, Run, RunWait
@@ -84,24 +85,20 @@ def _first_awaited(runs: Sequence[Run]) -> dict[int, Run]:
 def _keys_of(runs: Sequence[Run]) -> dict[tuple[int, str], tuple[int, int | None]]:
     """For each key how many runs of it are under way, and how many may be.
 
-    Only those that run are counted, over all keys: they are as few as there are slots, and those
-    that wait for one key may be very many. A key that somebody waits for is full, so what its
-    running runs leave of the limit are queued ones that it has admitted.
+    Only those that run are counted, over all keys of the account: they are as few as there are
+    slots, and those that wait for one key may be very many. A key that somebody waits for is
+    full, so what its running runs leave of the limit are queued ones that it has admitted.
     """
     if not runs:
         return {}
-    # Not by key: that would lead a planner to the index of keys, and so to all that wait for one.
-    rows = Run.objects.filter(status=Status.RUNNING)
-    counts = {
-        (application, key): count
-        for application, key, count in rows.order_by()
-        .values_list("application_id", "concurrency_key")
-        .annotate(Count("pk"))
-    }
+    # Neither filtered by key nor grouped: both lead a planner to an index of many other runs.
+    running = Run.objects.filter(account__in={run.account_id for run in runs})
+    rows = running.filter(status=Status.RUNNING).order_by()
+    counts = Counter(rows.values_list("application_id", "concurrency_key"))
     found: dict[tuple[int, str], tuple[int, int | None]] = {}
     for run in runs:
         key, limit = (run.application_id, run.concurrency_key), run.application.concurrency_limit
-        found[key] = max(counts.get(key, 0), limit or 0), limit
+        found[key] = max(counts[key], limit or 0), limit
     return found
 
 

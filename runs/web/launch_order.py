@@ -61,9 +61,9 @@ def one_waits_for(data: QueryDict) -> QueryDict:
 
 
 def offered_runs(account: Account, named: Sequence[str] = ()) -> list[Run]:
-    """The newest runs that have not ended, to choose from, and those named; two queries."""
+    """The newest runs that have not ended, to choose from, and those named; one query."""
     newest = account.runs.active().order_by("-pk").values("pk")[:OFFERED]
-    wanted = Q(pk__in=list(newest.values_list("pk", flat=True)))
+    wanted = Q(pk__in=newest)
     if named:
         wanted |= Q(run_id__in=[name for name in named if len(name) <= 32][:MOST_WAITS])
     shown = account.runs.filter(wanted).select_related("application")

@@ -143,7 +143,7 @@ def log_limit_of(run: Run) -> int:
 
 
 def _facts_of(run: Run) -> _Facts:
-    found = Executable.objects.select_related("environment").filter(pk=run.executable_id)
+    found = Executable.objects.select_related("environment").filter(pk=run.executable_id or 0)
     if (executable := found.first()) is None:
         raise CannotStage(
             f"{run.application} has no executable. Upload one, then launch again.",

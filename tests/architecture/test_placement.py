@@ -21,6 +21,7 @@ TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 
 MAKES_MARKUP = {
     "runs/templatetags/human.py": "escapes the text before it puts code around parts of it",
+    "runs/templatetags/run_links.py": "links ids of letters and digits in what `coded` has escaped",
     "runs/web/json_tree.py": "escapes each key and leaf as it draws them",
     "runs/web/log_lines.py": "escapes each stretch of a line as it colours them",
     # Figures as JSON in which `<`, `>` and `&` are escaped: json_block.

@@ -53,6 +53,8 @@ from tests.web.world import World, make_world, text_of
 FEW, MANY = 3, 60
 MOST_QUERIES = 10
 """Of any page."""
+HOLDS = {"queue": 3, "queue-parts": 3}
+"""And one for each kind of hold on the page: other runs, keys, retries."""
 NOT_PAGES = {
     *("healthz", "readyz", "metrics", "unknown-address", "run-live", "sign-in", "sign-in-link"),
 }
@@ -178,4 +180,8 @@ def test_every_page_asks_as_little_of_many_rows_as_of_few(settings: Any, tmp_pat
         if len(many[name]) > len(few[name])
     }
     assert {name: counts[:2] for name, counts in more.items()} == {}, more
-    assert {name: len(asked) for name, asked in many.items() if len(asked) > MOST_QUERIES} == {}
+    assert {
+        name: len(asked)
+        for name, asked in many.items()
+        if len(asked) > MOST_QUERIES + HOLDS.get(name, 0)
+    } == {}
