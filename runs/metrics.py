@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Min
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
@@ -88,10 +86,11 @@ class _Tables(Collector):
             )
         }
         queued = Run.objects.filter(status=Status.QUEUED).order_by()
-        waiting = _count_groups(
-            queued.values_list("lane__queue_id", "hold", "id")[:MOST_COUNTED],
-            "lane__queue_id, hold",
-            "MIN(id)",
+        waiting = list(
+            Run.objects.filter(pk__in=queued.values("pk")[:MOST_COUNTED])
+            .order_by()
+            .values_list("queue_id", "hold")
+            .annotate(Count("pk"), Min("pk"))
         )
         first = {queue: run for queue, hold, _, run in waiting if hold == Run.NO_HOLD}
         created = dict(Run.objects.filter(pk__in=first.values()).values_list("pk", "created_at"))
@@ -162,8 +161,11 @@ class _Tables(Collector):
         accounts = list(Account.objects.order_by().values_list("pk", flat=True))
         since = self._now - timedelta(hours=1)
         ended = Run.objects.filter(account__in=accounts, ended_at__gte=since).order_by()
-        rows = _count_groups(
-            ended.values_list("status", "end_reason")[:MOST_COUNTED], "status, end_reason"
+        rows = (
+            Run.objects.filter(pk__in=ended.values("pk")[:MOST_COUNTED])
+            .order_by()
+            .values_list("status", "end_reason")
+            .annotate(Count("pk"))
         )
         family = GaugeMetricFamily(
             "runsite_runs_ended_last_hour",
@@ -212,16 +214,3 @@ def _by_worker(name: str, text: str, values: Mapping[str, float]) -> Metric:
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
-
-
-def _count_groups(rows: QuerySet[Any, Any], columns: str, *more: str) -> list[tuple[Any, ...]]:
-    """Each group of a capped queryset with its count: Django cannot group what it has cut."""
-    try:
-        statement, values = rows.query.sql_with_params()
-    except EmptyResultSet:  # as without an account
-        return []
-    chosen = ", ".join((columns, "COUNT(*)", *more))
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {chosen} FROM ({statement}) AS counted GROUP BY {columns}", values)
-        found: list[tuple[Any, ...]] = cursor.fetchall()
-    return found

@@ -43,9 +43,7 @@ def watch_parent() -> threading.Thread | None:
     parent = multiprocessing.parent_process()
     if parent is None:
         return None
-    thread = threading.Thread(
-        target=_leave_with, args=(parent,), name="parent watch", daemon=True
-    )
+    thread = threading.Thread(target=_leave_with, args=(parent,), name="parent watch", daemon=True)
     thread.start()
     return thread
 

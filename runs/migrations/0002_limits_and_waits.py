@@ -125,6 +125,7 @@ class Migration(migrations.Migration):
             field=models.FloatField(blank=True, null=True),
         ),
         Widen('application', 'stop_signal', models.CharField(blank=True, db_default='', default='', help_text='What asks it to stop and keep its result; empty means SIGINT.', max_length=16)),
+        Widen('worker', 'log_lag_s', models.FloatField(db_default=0, default=0, help_text='Age of the oldest part of a log that no page sees yet.')),
         Widen('lane', 'slots', models.PositiveSmallIntegerField(db_default=1, default=1)),
         Widen('run', 'concurrency_key', models.CharField(blank=True, db_default='', default='', max_length=200)),
         migrations.AddField(

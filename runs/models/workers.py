@@ -30,6 +30,9 @@ class Worker(models.Model):
     load = models.FloatField(default=0)
     memory_bytes = models.BigIntegerField(default=0)
     free_bytes = models.BigIntegerField(default=0)
+    log_lag_s = models.FloatField(
+        default=0, db_default=0, help_text="Age of the oldest part of a log that no page sees yet."
+    )
     note = models.CharField(max_length=300, blank=True, help_text="Why it takes nothing, if so.")
 
     def __str__(self) -> str:

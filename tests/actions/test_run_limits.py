@@ -109,7 +109,8 @@ def test_what_manifest_and_settings_say_is_cut_to_what_the_installation_allows(s
 
 def test_a_manifest_with_huge_numbers_can_still_be_run():
     block = (
-        "\nrunsite: {slots: 90000, retries: 90000, process_limit: 9000000000, stop_grace_s: 1000000000}"
+        "\nrunsite: {slots: 90000, retries: 90000, process_limit: 9000000000,"
+        " stop_grace_s: 1000000000}"
     )
     run = Run.objects.get(pk=submit(make_app(block)).pk)
     assert (run.slots, run.retries, run.process_limit, run.stop_grace_s) == (1000, 20, 100000, 3600)
