@@ -28,9 +28,16 @@ files: [main.py]
 configuration:
   options:
     items:
-      - {name: sleep, option_type: float, default: 600, required: false}
+      - {name: sleep, option_type: float, required: false}
 """,
-    "main.py": "import sys\nimport time\n\ntime.sleep(float(sys.argv[2]))\nprint('{}')\n",
+    "main.py": """\
+import sys
+import time
+
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+time.sleep(float(given.get("-sleep", 600)))
+print("{}")
+""",
 }
 """Does nothing for so many seconds."""
 

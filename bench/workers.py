@@ -1,4 +1,4 @@
-"""Runs a second with 1, 2 and 4 workers on one machine; programs that mostly wait."""
+"""Promise: more workers make more runs a second, while the programs mostly wait."""
 
 from __future__ import annotations
 

@@ -16,16 +16,21 @@ from tests.services import redis_url
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(
-    path.name for path in (ROOT / "bench").glob("*.py") if "def main(" in path.read_text()
+    path.name
+    for path in (ROOT / "bench").glob("*.py")
+    if "\ndef main() -> None:" in path.read_text()
 )
 SMALL = {
     "chaos.py": ("--runs", "20", "--minutes", "0.2", "--lease", "4"),
     "claim.py": ("--runs", "300", "--repeats", "2"),
+    "heartbeats.py": ("--workers", "3"),
+    "recovery.py": ("--kills", "1"),
     "startup.py": ("--repeats", "1"),
     "idle.py": ("--seconds", "0.5", "--settle", "0"),
     "submit_to_start.py": ("--runs", "2"),
     "submit_to_end.py": ("--runs", "2"),
     "throughput.py": ("--runs", "4"),
+    "workers.py": ("--runs", "4", "--workers", "1", "2"),
     "expected_start.py": ("--history", "10", "--batches", "1", "--runs", "4"),
     "line_to_browser.py": ("--lines", "5", "--watchers", "2", "--printing", "2"),
 }

@@ -249,7 +249,7 @@ def test_a_run_that_another_one_replaces_is_superseded(bench: Bench, tmp_path: P
 def test_a_run_that_ends_with_its_worker_tells_how_long_its_log_is(
     bench: Bench, tmp_path: Path
 ) -> None:
-    app = make_app(tmp_path / "app", f"printf 12345 >&2; touch {tmp_path}/ready; sleep 60")
+    app = make_app(tmp_path / "app", f"printf 12345 >&2; touch {tmp_path}/ready; exec sleep 60")
     run = _submit(bench, app, max_attempts=1)
     held = bench.claim()
 
