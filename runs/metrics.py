@@ -1,8 +1,8 @@
 """Figures about the installation for monitoring, read from the tables at each scrape.
 
 No process counts for itself: whichever web process is asked gives the same answer, and a restart
-sets nothing back. What cannot be read from the tables is not told: how far a log is behind its
-program is known to the worker alone.
+sets nothing back. What only a worker knows, as how far its logs are behind their programs, it
+writes down with its heartbeat.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ class _Tables(Collector):
         yield _by_worker("draining", "1 while it takes no new runs", _draining(living))
         yield _by_worker("free_bytes", "Free on its disk", {w.name: w.free_bytes for w in living})
         yield _by_worker("load", "Load average of its host", {w.name: w.load for w in living})
+        lags = {w.name: w.log_lag_s for w in living}
+        yield _by_worker("log_lag_seconds", "Age of the oldest part of a log in no row yet", lags)
         yield _by_worker(
             "heartbeat_age_seconds",
             "Since the last heartbeat, by the clocks of two hosts; of lost ones, too",

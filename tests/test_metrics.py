@@ -87,7 +87,7 @@ def test_more_waiting_runs_than_are_counted_are_said_to_be_more(monkeypatch):
 
 def test_workers_are_told_by_state_slots_and_heartbeat():
     now = timezone.now()
-    make_worker(name="a", slots=4, slots_used=3, seen_at=now - timedelta(seconds=2))
+    make_worker(name="a", slots=4, slots_used=3, seen_at=now - timedelta(seconds=2), log_lag_s=1.5)
     make_worker(name="b", slots=2, drain_wanted=True, state=Worker.DRAINING, seen_at=now)
     make_worker(name="c", slots=8, state=Worker.LOST, seen_at=now - timedelta(hours=1))
     make_worker(name="d", slots=8, state=Worker.STOPPED)
@@ -97,6 +97,7 @@ def test_workers_are_told_by_state_slots_and_heartbeat():
     assert figure(found, "worker_slots_used", worker="a") == 3
     assert figure(found, "worker_draining", worker="a") == 0
     assert figure(found, "worker_draining", worker="b") == 1
+    assert figure(found, "worker_log_lag_seconds", worker="a") == 1.5
     assert figure(found, "worker_heartbeat_age_seconds", worker="a") == 2
     assert figure(found, "worker_heartbeat_age_seconds", worker="c") == 3600
     assert [figure(found, "workers", state=state) for state, _ in Worker.STATES] == [1, 1, 1, 1]

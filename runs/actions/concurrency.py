@@ -58,9 +58,18 @@ def lock_room(application: Application, key: str) -> Room:
     return Room(limit, tuple(run.pk for run in under_way))
 
 
-def reuse_newest(room: Room, *, actor: str, now: datetime) -> Run | None:
-    """The newest run that is under way, with an event that says so; None without one."""
-    run = Run.objects.filter(pk__in=room.under_way[-1:]).first()
+def reuse_newest(application: int, key: str, *, actor: str, now: datetime) -> Run | None:
+    """The newest run of the key that is under way or next, with an event that says so.
+
+    None without one. A run that somebody wants ended is no answer: it brings no whole result.
+    """
+    active = Run.objects.filter(
+        application=application,
+        concurrency_key=key,
+        cancel_requested_at__isnull=True,
+        stop_requested_at__isnull=True,
+    ).active()
+    run = active.exclude(hold=Run.WAITS_FOR_RUNS).order_by("-pk").first()
     if run is not None:
         text = f"Submitted again by {actor}; this run of the same key is used"
         RunEvent.objects.create(run=run, kind=RunEvent.NOTED, at=now, actor=actor, text=text)
@@ -68,10 +77,13 @@ def reuse_newest(room: Room, *, actor: str, now: datetime) -> Run | None:
 
 
 def drop(run: Run, room: Room, *, now: datetime) -> None:
-    """End a new run at once, because its key is full."""
+    """End a new run at once, because its key is full; it names the newest that is under way."""
     count = len(room.under_way)
     busy = f"{count} of {room.limit} runs of key `{run.concurrency_key}`"
     what = f"{busy} {'is' if count == 1 else 'are'} under way"
+    newest = Run.objects.filter(pk__in=room.under_way[-1:]).values_list("run_id", flat=True)
+    if run_id := newest.first():
+        what += f" (run {run_id})" if count == 1 else f", the newest is run {run_id}"
     run.move_to(
         Status.CANCELED,
         now=now,

@@ -158,7 +158,7 @@ class _Moved(NamedTuple):
 def _window(account: Account | None, most: int, before: str) -> list[_Row]:
     runs = Run.objects.all() if account is None else account.runs.all()
     if before:
-        runs = runs.filter(pk__lt=Run.objects.filter(run_id=before).values("pk")[:1])
+        runs = runs.filter(pk__lt=runs.filter(run_id=before).values("pk")[:1])
     return [_Row(*row) for row in runs.order_by("-pk").values_list(*_COLUMNS)[:most]]
 
 

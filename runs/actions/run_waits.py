@@ -42,6 +42,7 @@ class Node:
     name: str
     status: str
     depth: int
+    end_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def wait_graph(run: Run) -> WaitGraph:
 
     At most four queries, however many runs there are.
     """
-    nodes = {run.pk: Node(run.run_id, run.name, run.status, 0)}
+    nodes = {run.pk: Node(run.run_id, run.name, run.status, 0, run.end_reason)}
     edges: dict[tuple[int, int], None] = {}
     before, after = {run.pk}, {run.pk}
     cut = False
@@ -171,7 +172,9 @@ def wait_graph(run: Run) -> WaitGraph:
                     if len(nodes) == GRAPH_NODES:
                         cut = True
                         continue
-                    nodes[other.key] = Node(other.run_id, other.name, other.status, sign * depth)
+                    nodes[other.key] = Node(
+                        other.run_id, other.name, other.status, sign * depth, other.end_reason
+                    )
                     reached.add(other.key)
             if awaited.key in nodes and waiting.key in nodes:
                 edges[awaited.key, waiting.key] = None
@@ -193,6 +196,7 @@ class _End:
     run_id: str
     name: str
     status: str
+    end_reason: str
 
 
 def _around(before: set[int], after: set[int]) -> list[tuple[_End, _End]]:
@@ -202,10 +206,10 @@ def _around(before: set[int], after: set[int]) -> list[tuple[_End, _End]]:
         *(
             f"{end}__{field}"
             for end in ("awaited", "run")
-            for field in ("pk", "run_id", "name", "status")
+            for field in ("pk", "run_id", "name", "status", "end_reason")
         )
     )
-    return [(_End(*row[:4]), _End(*row[4:])) for row in rows[: GRAPH_NODES * 2 + 1]]
+    return [(_End(*row[:5]), _End(*row[5:])) for row in rows[: GRAPH_NODES * 2 + 1]]
 
 
 def _goes_on(before: set[int], after: set[int], nodes: dict[int, Node]) -> bool:

@@ -144,7 +144,7 @@ def submit_run(
         is_full = room is not None and room.is_full
         policy = application.concurrency_policy if is_full and not awaited else ""
         if room is not None and policy == Application.REUSE:
-            found = concurrency.reuse_newest(room, actor=actor.name, now=now)
+            found = concurrency.reuse_newest(application.pk, key, actor=actor.name, now=now)
             if found is not None:
                 return found
         limit_s = in_force["queue_limit_s"]
@@ -238,6 +238,8 @@ def delete_run(*, run: Run, actor: Actor) -> None:
         raise Conflict(f"Run {run.run_id} has not ended. Cancel it first, then delete it.")
     run_id, account = run.run_id, run.account
     with transaction.atomic():
+        # First: whoever names it to wait for, or ends what it waited for, locks it before the wait.
+        Run.objects.select_for_update().filter(pk=run.pk).first()
         run.delete()
         record_change(account=account, actor=actor, verb="deleted", noun="run", target=run_id)
         transaction.on_commit(lambda: object_store().delete_prefix(keys.run_prefix(run_id)))

@@ -264,7 +264,7 @@ class _Play:
     def _full(self, work: Work, start: float) -> Hashable:
         for limit in work.limits:
             times = self._room[limit]
-            if (times[0] if times else math.inf) > start:
+            if not times or times[0] > start:
                 return limit
         return None
 

@@ -31,6 +31,7 @@ REASONS: MappingProxyType[Stop, Reason] = MappingProxyType(
         Stop.KILL: Reason.WORKER_STOPPED,
         Stop.KEEP: Reason.STOPPED_EARLY,
         Stop.LOG_LIMIT: Reason.LOG_TOO_LARGE,
+        Stop.DISK_FAILED: Reason.WORKER_STOPPED,
     }
 )
 """The reason that follows from a wish."""
@@ -46,7 +47,13 @@ class Demand(NamedTuple):
 
 
 def demand_of(
-    spec: RunSpec, *, breach: Breach | None, wish: Stop | None, too_large: bool, time_is_up: bool
+    spec: RunSpec,
+    *,
+    breach: Breach | None,
+    wish: Stop | None,
+    too_large: bool,
+    disk_failed: bool,
+    time_is_up: bool,
 ) -> Demand | None:
     """What is demanded of a program, None while it may go on.
 
@@ -59,6 +66,8 @@ def demand_of(
         return Demand(breach.reason, HOW[breach.reason], min(spec.grace_s, most_s))
     if wish is Stop.KILL:
         return Demand(REASONS[wish], "killed at once", 0.0)
+    if (disk_failed and wish in {None, Stop.KEEP}) or wish is Stop.DISK_FAILED:
+        return Demand(REASONS[Stop.DISK_FAILED], "disk of the worker failed", spec.grace_s)
     if wish is not None and wish is not Stop.KEEP:
         return Demand(REASONS[wish], HOW[REASONS[wish]], spec.grace_s)
     reason = None

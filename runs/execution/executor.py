@@ -29,13 +29,14 @@ from runs.execution.spec import (
     Usage,
 )
 from runs.execution.start_failures import check_start, words_for
-from runs.execution.tree import MARK, TICKS_PER_S
+from runs.execution.tree import MARK, TICKS_PER_S, Proc, still_runs
 from runs.execution.urgency import urgent
 from runs.execution.usage import Meter, peak_memory
 
 LOOK_EVERY_S = 0.15
 """How often `should_stop` and `tick` are called at least."""
 
+_GROUP_LOOK_S = 0.05
 _LEFT_GRACE_S = 1.0
 _SLOW_SINK_S = 10.0
 _RUNAWAY = 1.5
@@ -106,6 +107,7 @@ class _Execution:
     ended_by_itself: bool = False
     ooms: int = 0
     inodes: set[int] = field(default_factory=set)
+    group: list[Proc] = field(default_factory=list)
 
     @property
     def stdout(self) -> Path:
@@ -208,6 +210,8 @@ class _Execution:
         signal = -code if code < 0 else None
         if signal == SIGKILL and self.ended_by_itself and _oom_kills() > self.ooms:
             self.reason = Reason.OUT_OF_MEMORY
+        if self.reason is None and self.pump.disk_failed:
+            self.reason = Reason.WORKER_STOPPED  # what it wrote is not whole, however it ended
         if self.reason is None and self._output_is_too_large():
             self.reason = Reason.OUTPUT_TOO_LARGE  # it ended before it could be ended for it
         if self.reason is None and self.should_stop() is Stop.LOG_LIMIT:
@@ -263,6 +267,7 @@ class _Execution:
             stdout_bytes=pump.stdout_bytes if pump else 0,
             ended=tuple(self.ended),
             warnings=(*self.warnings, *(stream_warnings(self.spec, pump) if pump else ())),
+            disk_failed=self._disk_failed(),
             stopped_at_limit=bool(
                 self.reason is Reason.STOPPED_EARLY and self.asked and self.asked.at_limit
             ),
@@ -276,8 +281,17 @@ class _Execution:
             breach=self.breach,
             wish=self.should_stop(),
             too_large=self._output_is_too_large(),
+            disk_failed=bool(self.pump.disk_failed),
             time_is_up=self._time_left() <= 0,
         )
+
+    def _disk_failed(self) -> str:
+        """What is wrong with the worker's disk, if that is why the program was ended."""
+        if self.reason is not Reason.WORKER_STOPPED:
+            return ""
+        if hasattr(self, "pump") and self.pump.disk_failed:
+            return self.pump.disk_failed
+        return "does not take the log" if self.should_stop() is Stop.DISK_FAILED else ""
 
     def _output_is_too_large(self) -> bool:
         fails = self.spec.output_limit_action == "fail" and self.pump.over_limit.is_set()
@@ -321,6 +335,8 @@ class _Execution:
         if self.asked.forced:
             reason = Reason.STOPPED_EARLY
             self._end_all(Demand(reason, HOW[reason], spec.grace_s))
+            if self.should_stop() is Stop.CANCEL:  # while it was ended by force
+                self.reason = REASONS[Stop.CANCEL]
             return
         self.reason = Reason.STOPPED_EARLY
         self._end_left()
@@ -331,10 +347,13 @@ class _Execution:
         wait_s = min(wait_s, LOOK_EVERY_S, self.meter.due_in())
         if not self.child.wait(wait_s):
             return False
-        if all(proc.group != self.child.pid for proc in self.tree.living()):
-            return True
-        self.pump.finished.wait(min(wait_s, 0.05))
-        return False
+        # Those known to be left are looked at alone, and all of /proc when they are gone.
+        self.group = [proc for proc in self.group if still_runs(proc)] or [
+            proc for proc in self.tree.living() if proc.group == self.child.pid
+        ]
+        if self.group:
+            time.sleep(min(wait_s, _GROUP_LOOK_S))  # not on its pipes: they may be closed already
+        return not self.group
 
     def _end_all(self, demand: Demand) -> None:
         """Signals, grace, SIGKILL to everything of the run."""

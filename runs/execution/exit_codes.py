@@ -170,7 +170,8 @@ def _memory_limit(breach: Breach | None) -> Explanation:
             "memory limit", f"The program used more memory than is allowed and was ended; {remedy}"
         )
     whose = "1 process" if breach.processes == 1 else f"{breach.processes} processes"
-    most = f" (`{breach.largest}` had {_size(breach.largest_used)})" if breach.largest else ""
+    named = " ".join(word.rpartition("/")[2] for word in breach.largest.split(" "))
+    most = f" (`{named}` had {_size(breach.largest_used)})" if named else ""
     return Explanation(
         f"memory limit: {_size(breach.limit)} allowed, {_size(breach.used)} used by {whose}",
         f"The program used more memory than is allowed{most} and was ended; {remedy}",
@@ -201,8 +202,8 @@ def _stopped_early(asked: Asked | None) -> Explanation:
     if not asked.forced:
         return Explanation(
             error,
-            f"The program was told to stop ({asked.signal}), as {why}, and ended within"
-            f" {asked.took_s:.1f} s; what it had written counts.",
+            f"The program was told to stop ({asked.signal}), as {why}, and ended"
+            f" {_soon(asked.took_s)}; what it had written counts.",
         )
     did = f"ignores {asked.signal}" if asked.ignored else f"was told to stop ({asked.signal})"
     return Explanation(
@@ -227,6 +228,10 @@ def _signal_detail(number: int) -> str:
             f"The program was ended by {_signal_name(number)}; the last lines of the log may say"
             " why."
         )
+
+
+def _soon(took_s: float) -> str:
+    return f"within {took_s:.1f} s" if took_s >= 0.05 else "at once"
 
 
 def _number(value: float) -> str:

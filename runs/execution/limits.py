@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from runs.execution.spec import Breach, Reason
 from runs.execution.tree import (
     PAGE_BYTES,
+    TICKS_PER_S,
     Proc,
     Snapshot,
     Tree,
     command_line,
     last_pid,
+    now_ticks,
     short_name,
     still_runs,
 )
@@ -30,6 +33,8 @@ _MEMORY_S = 0.1
 _COST = 30
 _CROWD_COST = 20
 _SLACK = 8
+_YOUNG_S = 1.0
+_ALIKE = 0.05
 
 
 class LimitWatch:
@@ -132,6 +137,8 @@ class LimitWatch:
             return None
         began = time.thread_time()
         used = {proc: own_memory(proc) for proc in self._living if still_runs(proc)}
+        for proc in twins(used):
+            del used[proc]
         total = sum(used.values())
         self._exact_next = now + min(4 * _FAR_S, _COST * (time.thread_time() - began))
         self._near = total > NEAR * limit
@@ -147,6 +154,25 @@ class LimitWatch:
             largest=command_line(largest.pid),
             largest_used=used[largest],
         )
+
+
+def twins(used: Mapping[Proc, int]) -> list[Proc]:
+    """Those that seem to use what is their parent's alone; `used` is the memory of each.
+
+    Between vfork and exec a child has the memory of its parent, and each of the two shows all of
+    it: a program that starts others all the time would seem to use twice as much. That takes a
+    moment, and nobody has two such children at once; whoever is older is counted.
+    """
+    parents = {proc.pid: proc for proc in used}
+    young = now_ticks() - _YOUNG_S * TICKS_PER_S
+    found: dict[int, Proc] = {}
+    for proc in sorted(used, key=lambda one: one.start):
+        parent = parents.get(proc.ppid)
+        if parent is None or proc.start < young:
+            continue
+        if abs(used[proc] - used[parent]) <= _ALIKE * used[parent]:
+            found[parent.pid] = proc
+    return list(found.values())
 
 
 def own_memory(proc: Proc) -> int:

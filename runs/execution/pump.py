@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from runs.execution.disk import disk_fault
 from runs.execution.spec import LogSink
 
 _CHUNK_BYTES = 64 * 1024
@@ -43,6 +44,8 @@ class Pump(threading.Thread):
         """Both streams were read to their end, or `stop` was called."""
         self.store_failure = ""
         """Why stdout could not be stored, in words."""
+        self.disk_failed = ""
+        """What is wrong with the disk, when that is why stdout could not be stored."""
         self.log_failure = ""
         self._stdout = stdout
         self._stderr = stderr
@@ -77,7 +80,7 @@ class Pump(threading.Thread):
             with self._path.open("wb", buffering=0) as target:
                 self._read(target)
         except OSError as problem:
-            self.store_failure = self.store_failure or _words(problem)
+            self._note_failure(problem)
             self._read(None)
         finally:
             for stream in (self._stdout, self._stderr):
@@ -127,11 +130,15 @@ class Pump(threading.Thread):
             while target is not None and written < len(kept):
                 written += target.write(kept[written:])
         except OSError as problem:
-            self.store_failure = _words(problem)
+            self._note_failure(problem)
         self.stdout_bytes += written
         self.dropped_bytes += len(data) - written
         if len(data) > room:
             self.over_limit.set()
+
+    def _note_failure(self, problem: OSError) -> None:
+        self.store_failure = self.store_failure or _words(problem)
+        self.disk_failed = self.disk_failed or disk_fault(problem)
 
     def _log_lines(self, stream: int, data: bytes) -> None:
         """Log whole lines, so that those of two streams do not get mixed."""

@@ -25,6 +25,8 @@ class Stop(enum.Enum):
     a cancel. Every other answer given meanwhile takes over."""
     LOG_LIMIT = "log_limit"
     """The log is above its limit, and the run shall fail for that."""
+    DISK_FAILED = "disk_failed"
+    """The worker's own disk takes no more of the log: another worker shall make the run."""
 
 
 class Reason(enum.StrEnum):
@@ -178,3 +180,6 @@ class Outcome:
     warnings: tuple[str, ...] = field(default=())
     stopped_at_limit: bool = False
     """Stopped early because of the time limit (`RunSpec.keep_at_time_limit`)."""
+    disk_failed: str = ""
+    """What is wrong with the worker's own disk, as "is full", when that ended the program; the
+    reason is then `worker_stopped`."""

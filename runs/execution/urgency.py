@@ -39,8 +39,10 @@ def urgent() -> Iterator[bool]:
 def _raise_all() -> None:
     # All threads: one that holds the interpreter's lock must not be kept waiting either.
     wanted = os.sched_param(os.sched_get_priority_min(os.SCHED_RR))
-    for name in os.listdir("/proc/self/task"):  # noqa: PTH208 - names only
-        thread = int(name)
+    threads: list[str] = []
+    with contextlib.suppress(OSError):  # as when no more files may be opened
+        threads = os.listdir("/proc/self/task")  # noqa: PTH208 - names only
+    for thread in map(int, threads):
         with contextlib.suppress(OSError):
             before = os.sched_getscheduler(thread)
             if before & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER:

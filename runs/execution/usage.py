@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from runs.execution.limits import twins
 from runs.execution.spec import Usage
 from runs.execution.tree import PAGE_BYTES, TICKS_PER_S, Proc, Tree
 
@@ -58,12 +59,10 @@ class Meter:
         living = self._tree.within(self._tree.glimpse(age_s))
         self._look_at_main()
         self._count(living)
-        private = shared = 0
-        for proc in living:
-            own, common = _memory(proc)
-            private += own
-            shared = max(shared, common)
-        memory = private + shared
+        used = {proc: _memory(proc) for proc in living}
+        own = {proc: size for proc, (size, _) in used.items()}
+        shared = max((common for _, common in used.values()), default=0)
+        memory = sum(own.values()) - sum(own[proc] for proc in twins(own)) + shared
         self.peak_memory_bytes = max(self.peak_memory_bytes, memory)
         self._report(
             Usage(

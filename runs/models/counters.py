@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from django.db import DatabaseError, connection, models, transaction
+from django.db import Error, connection, models, transaction
 from django.db.models import F
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Counter(models.Model):
                     fresh = Counter(name=name, label=label, value=0)
                     Counter.objects.bulk_create([fresh], ignore_conflicts=True)
                     Counter.objects.filter(name=name, label=label).update(value=F("value") + by)
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("%s %s could not be counted: %s", name, label, error)
             if not connection.in_atomic_block:
                 connection.close()

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from django.db.models import CharField, Count, Min, OuterRef, Subquery
+from django.db import connection
+from django.db.models import CharField, Count
 from django.db.models.functions import Cast, Substr
 
 from runs.domain.status import Status
 from runs.models.accounts import Account
-from runs.models.queues import Lane, Queue
+from runs.models.queues import Queue
 from runs.models.run_list import COUNT_CAP, About
 from runs.models.runs import Run
 
@@ -41,7 +42,7 @@ class QueueFigures:
     """What waits in a queue; `oldest_at` is when the run that waits longest was submitted."""
 
     queue: Queue
-    waiting: int = 0
+    waiting: About
     oldest_at: datetime | None = None
 
 
@@ -87,31 +88,47 @@ def count_outcomes(account: Account, *, now: datetime, hours: int = 24) -> Outco
 
 
 def list_queues(account: Account) -> list[QueueFigures]:
-    """The queues of the account by name, with what waits in each. Two queries.
+    """The queues of the account by name, with what waits in each. One query.
 
-    Counted in the index of each lane, so what has ended costs nothing.
+    Counted in the index of each lane, so what has ended costs nothing, and to a cap.
     """
-    queued = Run.objects.filter(status=Status.QUEUED, lane=OuterRef("pk")).order_by()
-    grouped = queued.values("lane")
-    lanes = (
-        Lane.objects.filter(queue__account=account)
-        .annotate(
-            waiting=Subquery(grouped.annotate(count=Count("pk")).values("count")),
-            first=Subquery(grouped.annotate(first=Min("pk")).values("first")),
-        )
-        .filter(waiting__gt=0)
-        .annotate(
-            oldest_at=Subquery(Run.objects.filter(pk=OuterRef("first")).values("created_at")[:1])
-        )
+    at = Run._meta.get_field("created_at").get_col("runs_run")
+    converters = connection.ops.get_db_converters(at)
+    figures = []
+    for queue in Queue.objects.raw(_QUEUES, [account.pk] * 2):
+        oldest_at, count = vars(queue).pop("oldest_at"), vars(queue).pop("count")
+        for convert in converters if oldest_at is not None else ():
+            oldest_at = convert(oldest_at, at, connection)
+        waiting = About(min(count, COUNT_CAP - 1), more=count >= COUNT_CAP)
+        figures.append(QueueFigures(queue, waiting, oldest_at))
+    return figures
+
+
+_SOME = f"""
+    SELECT run.id FROM runs_lane lane
+    JOIN runs_run run ON run.lane_id = lane.id AND run.status = 'queued'
+    WHERE lane.queue_id = queue.id LIMIT {COUNT_CAP}
+"""
+# The oldest of very many is among the oldest of the account, unless there are many more of others.
+_QUEUES = f"""
+    WITH counts AS (
+        SELECT queue.id, (SELECT COUNT(*) FROM ({_SOME}) AS part) AS number
+        FROM runs_queue queue WHERE queue.account_id = %s
+    ), firsts AS (
+        SELECT queue.id, queue.number, COALESCE(
+            CASE WHEN queue.number >= {COUNT_CAP} THEN (
+                SELECT old.id FROM (
+                    SELECT run.id, run.queue_id FROM runs_run run
+                    WHERE run.account_id = %s AND run.status = 'queued'
+                    ORDER BY run.id LIMIT {COUNT_CAP}
+                ) AS old WHERE old.queue_id = queue.id ORDER BY old.id LIMIT 1
+            ) END,
+            (SELECT MIN(part.id) FROM ({_SOME}) AS part)
+        ) AS first
+        FROM counts queue
     )
-    figures = {queue.pk: QueueFigures(queue) for queue in account.queues.order_by("name")}
-    for queue, waiting, oldest_at in cast(
-        Any, lanes.values_list("queue_id", "waiting", "oldest_at")
-    ):
-        if queue not in figures:
-            continue  # made in this moment
-        one = figures[queue]
-        one.waiting += waiting
-        if oldest_at is not None:
-            one.oldest_at = min(one.oldest_at or oldest_at, oldest_at)
-    return list(figures.values())
+    SELECT queue.*, firsts.number AS count, oldest.created_at AS oldest_at
+    FROM firsts JOIN runs_queue queue ON queue.id = firsts.id
+    LEFT JOIN runs_run oldest ON oldest.id = firsts.first
+    ORDER BY queue.name
+"""

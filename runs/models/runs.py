@@ -287,7 +287,8 @@ class Run(Limits):
         update. A run that ends lets those start that waited for it or for its key. Returns whether
         it happened; this object is then up to date. Raises `IllegalMove`.
         """
-        with transaction.atomic():
+        check_move(Status(self.status), after)
+        with transaction.atomic(savepoint=False):
             moved = self.write_move(
                 after,
                 now=now,
@@ -332,7 +333,7 @@ class Run(Limits):
         guard = Run.objects.filter(pk=self.pk, status=before)
         if token is not None:
             guard = guard.filter(token=token)
-        with transaction.atomic():
+        with transaction.atomic(savepoint=False):
             if not guard.update(**columns):
                 return False
             RunEvent.objects.create(

@@ -5,15 +5,12 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
 
 from runs.domain.concurrency import cancel_reason
 from runs.domain.status import Phase, Status
-from runs.models import Attempt, Lane, Run
+from runs.models import Attempt, Run
 from runs.queue.lease import WorkerIdentity
 from runs.queue.order import Head, RunningCounts, has_room, next_heads
 from runs.queue.retries import most_attempts
@@ -48,7 +45,7 @@ def claim_next(
     somebody else has made progress then.
     """
     for _ in range(MOST_LOOKS):
-        heads = next_heads(queues=identity.queues, host=identity.host, slots=slots)
+        heads = next_heads(queues=identity.queues, host=identity.host, slots=slots, most=1)
         if not heads:
             return None
         if free_slots is not None and heads[0].slots > free_slots:
@@ -64,78 +61,52 @@ def claim_next(
 
 def _take(head: Head, identity: WorkerIdentity, now: datetime) -> Claimed | None:
     with transaction.atomic():
-        limits = _lock_lane(head)
-        if limits is None or _is_full(*limits):
+        locked = _lock_run(head)
+        if locked is None or _is_full(*locked):
             return None
-        run = _lock_run(head)
-        if run is None:
-            return None
+        run = locked[0]
         if run.cancel_requested_at is not None:
             _cancel(run, now)
             return None
         return _move(run, identity, now)
 
 
-def _lock_lane(head: Head) -> tuple[int, int | None, int, int | None] | None:
-    """Queue, its limit, application, its limit, both locked; None when the queue was paused.
+def _lock_run(head: Head) -> tuple[Run, int | None, int | None] | None:
+    """The run, and the limits of its queue and its application, all three locked.
 
-    Only claims make more runs run, and they hold these locks: what is counted below stays true
-    until the end of the transaction.
+    None when it may not start any more. Only claims make more runs run, and they hold these locks:
+    what is counted then stays true until the end of the transaction.
     """
-    statement, values = _lane_statement(connection.vendor)
-    with connection.cursor() as cursor:
-        cursor.execute(statement, _filled(values, head))
-        row: tuple[int, int | None, int, int | None] | None = cursor.fetchone()
-    return row
+    statement = _LOCK if connection.features.has_select_for_update else _LOOK
+    for run in Run.objects.raw(statement, [head.run]):
+        # As a condition it would lead a planner to the runs of the lane.
+        if run.lane_id == head.lane:
+            return run, vars(run).pop("queue_limit"), vars(run).pop("application_limit")
+    return None
 
 
-def _lock_run(head: Head) -> Run | None:
-    """The run, locked, if it may still be claimed."""
-    statement, values = _run_statement(connection.vendor)
-    return next(iter(Run.objects.raw(statement, _filled(values, head))), None)
+# In words of our own, as putting it into words takes Django longer than the rest of a claim. Rows
+# are locked in the order in which they are named: who ends runs has locked a run and may not wait
+# for its application, so who locks both begins with the application.
+_LOOK = """
+    SELECT run.*, queue.running_limit AS queue_limit,
+        application.running_limit AS application_limit
+    FROM runs_queue queue
+    JOIN runs_run run ON run.queue_id = queue.id
+    JOIN runs_application application ON application.id = run.application_id
+    WHERE run.id = %s AND run.status = 'queued' AND run.hold = ''
+    AND queue.paused_at IS NULL
+"""
+_LOCK = f"{_LOOK} FOR NO KEY UPDATE OF queue, application, run"
 
 
-# Both statements are kept in words, as putting them into words takes Django longer than the rest of
-# a claim. Nobody has these primary keys: they stand where those of the head are filled in.
-_RUN, _LANE = -1, -2
-
-
-def _filled(values: tuple[Any, ...], head: Head) -> list[Any]:
-    return [{_RUN: head.run, _LANE: head.lane}.get(value, value) for value in values]
-
-
-@lru_cache(maxsize=4)
-def _lane_statement(vendor: str) -> tuple[str, tuple[Any, ...]]:
-    # The lane's own row is locked as well, which nobody else ever does.
-    lanes = Lane.objects.select_for_update(no_key=True)
-    return _in_words(
-        lanes.filter(pk=_LANE, queue__paused_at__isnull=True).values_list(
-            "queue_id", "queue__running_limit", "application_id", "application__running_limit"
-        )
-    )
-
-
-@lru_cache(maxsize=4)
-def _run_statement(vendor: str) -> tuple[str, tuple[Any, ...]]:
-    runs = Run.objects.select_for_update(no_key=True)
-    return _in_words(runs.filter(pk=_RUN, lane=_LANE, status=Status.QUEUED, hold=Run.NO_HOLD))
-
-
-# Any: whatever kind of rows it gives.
-def _in_words(rows: QuerySet[Any, Any]) -> tuple[str, tuple[Any, ...]]:
-    statement, values = rows.query.sql_with_params()
-    return statement, tuple(values)
-
-
-def _is_full(
-    queue: int, queue_limit: int | None, application: int, application_limit: int | None
-) -> bool:
+def _is_full(run: Run, queue_limit: int | None, application_limit: int | None) -> bool:
     if queue_limit is None and application_limit is None:
         return False
     running = RunningCounts()
     return not (
-        has_room(queue_limit, running.of_queue(queue))
-        and has_room(application_limit, running.of_application(application))
+        has_room(queue_limit, running.of_queue(run.queue_id))
+        and has_room(application_limit, running.of_application(run.application_id))
     )
 
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from django.db import transaction
 from django.db.models import F
 
 from runs.models import Attempt, Worker
@@ -37,33 +38,41 @@ def renew(
     load: float = 0.0,
     memory_bytes: int = 0,
     free_bytes: int = 0,
+    log_lag_s: float = 0.0,
     note: str = "",
 ) -> set[str]:
     """One heartbeat: the worker's row, and the leases of the attempts with these `tokens`.
 
     Returns the tokens that this worker still holds; an attempt whose token is missing was taken
-    away, and its process must end. One update for the worker, one for all leases, and one query.
-    A worker whose name was taken over by a newer boot changes nothing. `load` is the load average
-    of the machine, `note` says why the worker takes nothing, if so.
+    away, and its process must end. One update for the worker, one for all leases, and one query,
+    in one transaction: what it says holds for all of them or for none. A worker whose name was
+    taken over by a newer boot changes nothing. `load` is the load average of the machine,
+    `log_lag_s` the age of the oldest part of a log that is not in a row yet, `note` says why the
+    worker takes nothing, if so.
     """
-    Worker.objects.filter(pk=identity.worker_id, boot_id=identity.boot_id).update(
-        beat=F("beat") + 1,
-        seen_at=now,
-        slots=slots,
-        slots_used=slots_used,
-        state=state,
-        load=load,
-        memory_bytes=memory_bytes,
-        free_bytes=free_bytes,
-        note=note[:300],
-    )
+    columns: dict[str, Any] = {
+        "beat": F("beat") + 1,
+        "seen_at": now,
+        "slots": slots,
+        "slots_used": slots_used,
+        "state": state,
+        "load": load,
+        "memory_bytes": memory_bytes,
+        "free_bytes": free_bytes,
+        "log_lag_s": log_lag_s,
+        "note": note[:300],
+    }
+    mine = Worker.objects.filter(pk=identity.worker_id, boot_id=identity.boot_id)
     if not tokens:
+        mine.update(**columns)
         return set()
     held = Attempt.objects.filter(
         token__in=list(tokens), boot_id=identity.boot_id, ended_at__isnull=True
     )
-    held.update(beat=F("beat") + 1)
-    return set(held.values_list("token", flat=True))
+    with transaction.atomic(savepoint=False):
+        mine.update(**columns)
+        held.update(beat=F("beat") + 1)
+        return set(held.values_list("token", flat=True))
 
 
 @dataclass

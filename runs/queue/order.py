@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import BooleanField, Count, Exists, F, OuterRef, QuerySet
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from runs.domain.status import Status
@@ -49,7 +50,7 @@ class Waiting:
 
 
 class RunningCounts:
-    """How many runs are running of each queue and application. One query.
+    """How many runs are running of each queue, application and concurrency key. One query.
 
     It counts all there are, and those are as few as there are slots: a filter would only lead a
     planner to the index of an application, and so to all the runs it ever made.
@@ -57,13 +58,15 @@ class RunningCounts:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, int], int] = defaultdict(int)
+        self._keys: dict[tuple[int, str], int] = defaultdict(int)
         statement, values = _running_statement(connection.vendor)
         with connection.cursor() as cursor:
             cursor.execute(statement, values)
             rows = cursor.fetchall()
-        for queue, application, count in rows:
+        for queue, application, key, count in rows:
             self._counts["queue", queue] += count
             self._counts["application", application] += count
+            self._keys[application, key] += count
 
     def of_queue(self, queue: int) -> int:
         """The running runs of the queue with this primary key."""
@@ -73,11 +76,16 @@ class RunningCounts:
         """The running runs of the application with this primary key, over all queues."""
         return self._counts["application", application]
 
+    def of_key(self, application: int, key: str) -> int:
+        """The running runs of this key of the application with this primary key."""
+        return self._keys[application, key]
+
 
 @lru_cache(maxsize=4)
 def _running_statement(vendor: str) -> tuple[str, tuple[Any, ...]]:
     """The question for the counts, kept as that for the heads is."""
-    rows = Run.objects.filter(status=Status.RUNNING).values_list("queue_id", "application_id")
+    running = Run.objects.filter(status=Status.RUNNING)
+    rows = running.values_list("queue_id", "application_id", "concurrency_key")
     statement, values = rows.annotate(Count("pk")).order_by().query.sql_with_params()
     return statement, tuple(values)
 
@@ -98,63 +106,74 @@ class _Fleet:
 
 
 def next_heads(
-    *, queues: Iterable[str] = (), host: str | None = None, slots: int | None = None
+    *,
+    queues: Iterable[str] = (),
+    host: str | None = None,
+    slots: int | None = None,
+    most: int | None = None,
 ) -> list[Head]:
     """The heads of all lanes of which a run may start now, first in order first.
 
     Of the `queues` named (none: all), whose environment is built on `host` (None: anywhere), and
-    that need at most `slots` (None: any number). At most two queries, which touch one run per
-    lane however many wait.
+    that need at most `slots` (None: any number); at most `most` (None: all). One query, which
+    touches one run of each lane that may start, however many wait, and what is running.
     """
-    statement, values = _heads_statement(connection.vendor, tuple(queues), host, slots)
+    names = tuple(queues)
+    statement = _heads_statement(
+        connection.vendor, len(names), host is not None, slots is not None, most is not None
+    )
+    given = (*names, *BUILT, *(value for value in (host, slots, most) if value is not None))
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        found = cursor.fetchall()
-    if not any(limit is not None for row in found for limit in row[5:]):
-        return [Head(*row[:4]) for row in found]
-    running = RunningCounts()
-    return [
-        Head(run, lane, queue, needed)
-        for run, lane, queue, needed, application, queue_limit, application_limit in found
-        if has_room(queue_limit, running.of_queue(queue))
-        and has_room(application_limit, running.of_application(application))
-    ]
+        cursor.execute(statement, given)
+        return [Head(*row) for row in cursor.fetchall()]
 
 
 @lru_cache(maxsize=32)
-def _heads_statement(
-    vendor: str, names: tuple[str, ...], host: str | None, slots: int | None
-) -> tuple[str, tuple[Any, ...]]:
-    """The question for the heads and its values, in the words of the database `vendor`.
+def _heads_statement(vendor: str, names: int, host: bool, slots: bool, most: bool) -> str:
+    """The question for the heads; its values are in the order of `next_heads`.
 
-    Kept, because a worker asks it before each run, and putting it into words takes Django ten
-    times as long as the database takes to answer.
+    In words of our own, because a worker asks it before each run, and putting it into words takes
+    Django ten times as long as the database takes to answer. What a limit holds is left out before
+    its head is looked for. The conditions on runs are those of the indexes `run_waiting_by_lane`
+    and `run_running_in_queue`.
     """
-    lanes = Lane.objects.filter(queue__paused_at__isnull=True)
-    if names:
-        lanes = lanes.filter(queue__name__in=names)
-    if slots is not None:
-        lanes = lanes.filter(slots__lte=slots)
-    builds = EnvironmentBuild.objects.filter(environment=OuterRef("environment"), state__in=BUILT)
-    if host is not None:
-        builds = builds.filter(host=host)
-    lanes = lanes.filter(Q(environment__isnull=True) | Exists(builds))
-    first = Run.objects.claimable().filter(lane=OuterRef("pk")).values("pk")[:1]
-    heads = (
-        Run.objects.filter(pk__in=lanes.annotate(head=Subquery(first)).values("head"))
-        .order_by("rank", "id")
-        .values_list(
-            "id",
-            "lane_id",
-            "queue_id",
-            "slots",
-            "application_id",
-            "queue__running_limit",
-            "application__running_limit",
+    first = """
+        SELECT run.id, run.rank FROM runs_run run
+        WHERE run.lane_id = lane.id AND run.status = 'queued' AND run.hold = ''
+        ORDER BY run.rank, run.id LIMIT 1
+    """
+    if vendor == "sqlite":  # which has no LATERAL
+        head = f"runs_run head ON head.id = ({first.replace('run.id, run.rank', 'run.id')})"
+    else:
+        head = f"LATERAL ({first}) head ON TRUE"
+    return f"""
+        WITH running AS (
+            SELECT queue_id, application_id, COUNT(*) AS number FROM runs_run
+            WHERE status = 'running' GROUP BY queue_id, application_id
         )
-    )
-    statement, values = heads.query.sql_with_params()
-    return statement, tuple(values)
+        SELECT head.id, lane.id, lane.queue_id, lane.slots
+        FROM runs_lane lane
+        JOIN runs_queue queue ON queue.id = lane.queue_id
+        JOIN runs_application application ON application.id = lane.application_id
+        JOIN {head}
+        WHERE queue.paused_at IS NULL
+        {f"AND queue.name IN ({', '.join(['%s'] * names)})" if names else ""}
+        AND (queue.running_limit IS NULL OR queue.running_limit > (
+            SELECT COALESCE(SUM(number), 0) FROM running WHERE running.queue_id = queue.id
+        ))
+        AND (application.running_limit IS NULL OR application.running_limit > (
+            SELECT COALESCE(SUM(number), 0) FROM running
+            WHERE running.application_id = application.id
+        ))
+        AND (lane.environment_id IS NULL OR EXISTS (
+            SELECT 1 FROM runs_environmentbuild build
+            WHERE build.environment_id = lane.environment_id AND build.state IN (%s, %s)
+            {"AND build.host = %s" if host else ""}
+        ))
+        {"AND lane.slots <= %s" if slots else ""}
+        ORDER BY head.rank, head.id
+        {"LIMIT %s" if most else ""}
+    """
 
 
 def has_room(limit: int | None, running: int) -> bool:
@@ -171,21 +190,25 @@ def waiting_in_order(
 ) -> list[Waiting]:
     """At most `limit` queued runs of the account, first in order first, behind `after`.
 
-    At most 11 queries however many wait. `after` may have left the queue meanwhile.
+    At most 9 queries however many wait. `after` may have left the queue meanwhile.
     """
     runs = account.runs.waiting().select_related(
         "application", "queue", "instance", "version", "submitted_by"
     )
     place: int | None = 1
+    page: list[Run] = []
     if after is not None:
         place = _capped(_ahead_of(account.runs.waiting(), after))
         place = None if place is None else place + (2 if after.status == Status.QUEUED else 1)
-        runs = runs.filter(_behind(after))
-    page = list(runs[:limit])
+        # Two walks along the index: as one condition they would be one past all of equal rank.
+        page = list(runs.filter(rank=after.rank, id__gt=after.pk)[:limit])
+        runs = runs.filter(rank__gt=after.rank)
+    if len(page) < limit:
+        page += runs[: limit - len(page)]
     if not page:
         return []
     lanes = _LaneHolds(account)
-    own = OwnHolds(page, now or timezone.now())
+    own = OwnHolds(page, now or timezone.now(), lanes.running)
     ahead = lanes.ready_ahead_of(page[0]) if after is not None else 0
     waiting = []
     for number, run in enumerate(page):
@@ -200,33 +223,38 @@ def waiting_in_order(
 def holds_of(run: Run, *, now: datetime | None = None) -> tuple[str, ...]:
     """Why this run waits, in sentences; empty when it does not wait or starts at once.
 
-    At most 8 queries.
+    At most 5 queries.
     """
     if run.status != Status.QUEUED:
         return ()
     lanes = _LaneHolds(run.account)
-    holds = OwnHolds([run], now or timezone.now()).of(run) + lanes.of(run)
+    holds = OwnHolds([run], now or timezone.now(), lanes.running).of(run) + lanes.of(run)
     return holds or lanes.turn_of(run, lanes.ready_ahead_of(run))
 
 
 class _LaneHolds:
-    """Why the lanes of an account are held: four queries, whatever the number of runs."""
+    """Why the lanes of an account are held: three queries, whatever the number of runs."""
 
     def __init__(self, account: Account) -> None:
         some = Run.objects.waiting().filter(lane=OuterRef("pk")).order_by()
-        self._lanes = list(
-            Lane.objects.filter(Exists(some), queue__account=account).select_related(
-                "queue", "application"
-            )
+        found = Lane.objects.filter(Exists(some), queue__account=account)
+        found = found.select_related("queue", "application")
+        # A lane comes once for each host that builds its environment, or has built it.
+        builds = found.annotate(
+            host=F("environment__builds__host"), built=F("environment__builds__state")
         )
-        self._running = RunningCounts()
+        self._lanes: dict[int, Lane] = {}
+        self._builds: dict[int, list[tuple[str, str]]] = defaultdict(list)
+        for lane in builds:
+            self._lanes[lane.pk] = lane
+            self._builds[lane.pk].append((lane.host, lane.built))
+        self.running = RunningCounts()
         self._workers = list(
             Worker.objects.filter(state__in=(Worker.ACTIVE, Worker.DRAINING)).values_list(
                 "host", "queues", "slots", "slots_used", "state", "drain_wanted"
             )
         )
-        self._builds = self._find_builds()
-        self._holds = {lane.pk: self._holds_of(lane) for lane in self._lanes}
+        self._holds = {pk: self._holds_of(lane) for pk, lane in self._lanes.items()}
 
     def of(self, run: Run) -> tuple[str, ...]:
         """Why no run of its lane may start; empty when one may."""
@@ -264,10 +292,10 @@ class _LaneHolds:
             by = f" by {queue.paused_by}" if queue.paused_by else ""
             holds.append(f"Queue `{queue.name}` is paused{by}.")
         for limit, running, name in (
-            (queue.running_limit, self._running.of_queue(queue.pk), f"queue `{queue.name}`"),
+            (queue.running_limit, self.running.of_queue(queue.pk), f"queue `{queue.name}`"),
             (
                 application.running_limit,
-                self._running.of_application(application.pk),
+                self.running.of_application(application.pk),
                 str(application),
             ),
         ):
@@ -281,7 +309,7 @@ class _LaneHolds:
             needs = "1 slot" if lane.slots == 1 else f"{lane.slots} slots"
             holds.append(f"Needs {needs}; the largest worker has {fleet.largest}.")
         elif lane.environment_id is not None:
-            holds += self._environment_holds(lane.environment_id, queue.name)
+            holds += self._environment_holds(lane)
         return tuple(holds)
 
     def _unserved(self, queue_name: str, fleet: _Fleet) -> str:
@@ -291,24 +319,16 @@ class _LaneHolds:
             return "No worker is running."
         return f"No worker serves queue `{queue_name}`."
 
-    def _environment_holds(self, environment: int, queue_name: str) -> list[str]:
+    def _environment_holds(self, lane: Lane) -> list[str]:
         """Nothing when a worker that serves the queue has it, or knows that it cannot be built."""
-        hosts = {host for host, names, *_ in self._workers if not names or queue_name in names}
-        states = {state for host, state in self._builds[environment] if host in hosts}
+        name = lane.queue.name
+        hosts = {host for host, names, *_ in self._workers if not names or name in names}
+        states = {state for host, state in self._builds[lane.pk] if host in hosts}
         if states & set(BUILT):
             return []
         if EnvironmentBuild.BUILDING in states:
             return ["The environment is being built."]
         return ["The environment waits to be built."]
-
-    def _find_builds(self) -> dict[int, list[tuple[str, str]]]:
-        needed = {lane.environment_id for lane in self._lanes} - {None}
-        builds: dict[int, list[tuple[str, str]]] = defaultdict(list)
-        if needed:
-            rows = EnvironmentBuild.objects.filter(environment__in=needed)
-            for environment, host, state in rows.values_list("environment_id", "host", "state"):
-                builds[environment].append((host, state))
-        return builds
 
     def _fleet(self, queue_name: str, needed: int = 0) -> _Fleet:
         """Those that serve the queue and have as many slots as are `needed`, free or not."""
@@ -327,15 +347,12 @@ class _LaneHolds:
         return _Fleet(serving, draining, slots, used, largest, free)
 
 
-def _behind(run: Run) -> Q:
-    """What comes after `run` in order; the first term bounds the walk along an index."""
-    later = Q(rank__gt=run.rank) | Q(id__gt=run.pk)
-    return Q(rank__gte=run.rank) & later
-
-
 def _ahead_of(runs: QuerySet[Run], run: Run) -> QuerySet[Run]:
-    sooner = Q(rank__lt=run.rank) | Q(id__lt=run.pk)
-    return runs.filter(Q(rank__lte=run.rank) & sooner)
+    """What goes before `run`: one range of an index, which two conditions are not."""
+    return runs.filter(RawSQL(f"{_PLACE} < (%s, %s)", [run.rank, run.pk], BooleanField()))
+
+
+_PLACE = "(runs_run.rank, runs_run.id)"
 
 
 def _capped(runs: QuerySet[Run]) -> int | None:

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from django.db.models import Min, Q
 
-from runs.domain.status import WORDS, EndReason, Status
+from runs.domain.status import WORDS, EndReason
 from runs.models import Attempt, Run, RunWait
 from runs.queue.retries import in_words, most_attempts
+
+
+class Running(Protocol):
+    """Knows how many runs are running."""
+
+    def of_key(self, application: int, key: str) -> int:
+        """Those of this concurrency key of the application with this primary key."""
+        ...
 
 
 class OwnHolds:
     """Why each of some queued runs may not be claimed, whatever its lane.
 
-    At most one query for each kind of hold that is among them, however many runs there are.
+    A query for those that wait for runs and one for those to be tried again, if there are any,
+    however many they are.
     """
 
-    def __init__(self, runs: Iterable[Run], now: datetime) -> None:
+    def __init__(self, runs: Iterable[Run], now: datetime, running: Running) -> None:
         by_hold: dict[str, list[Run]] = {}
         for run in runs:
             by_hold.setdefault(run.hold, []).append(run)
         self._now = now
         self._awaited = _first_awaited(by_hold.get(Run.WAITS_FOR_RUNS, []))
-        self._keys = _keys_of(by_hold.get(Run.WAITS_FOR_KEY, []))
+        self._running = running
         self._ended = _last_attempts(by_hold.get(Run.WAITS_FOR_RETRY, []))
 
     def of(self, run: Run) -> tuple[str, ...]:
@@ -44,14 +53,18 @@ class OwnHolds:
             return "Waits for other runs."  # they have ended in this moment
         more = run.open_waits - 1
         others = "" if more < 1 else " and 1 other" if more == 1 else f" and {more:,} others"
-        return f"Waits for run `{first.run_id}` ({first.status}){others}."
+        named = f", {first.name}" if first.name else ""
+        return f"Waits for run `{first.run_id}`{named} ({first.status}){others}."
 
     def _key(self, run: Run) -> str:
-        running, limit = self._keys.get((run.application_id, run.concurrency_key), (0, None))
+        limit = run.application.concurrency_limit
         what = f"Waits for its key `{run.concurrency_key}`"
         if limit is None:
             return f"{what}."  # the limit was taken away in this moment
-        return f"{what}: {running} of {limit} runs {'is' if running == 1 else 'are'} under way."
+        # A key that somebody waits for is full, so what its running runs leave of the limit are
+        # queued ones that it has admitted: nobody needs to count those that wait.
+        count = max(self._running.of_key(run.application_id, run.concurrency_key), limit)
+        return f"{what}: {count} of {limit} runs {'is' if count == 1 else 'are'} under way."
 
     def _retry(self, run: Run) -> str:
         until = run.held_until or self._now
@@ -80,26 +93,6 @@ def _first_awaited(runs: Sequence[Run]) -> dict[int, Run]:
     firsts = waits.order_by().values("run").annotate(first=Min("pk")).values("first")
     found = RunWait.objects.filter(pk__in=firsts).select_related("awaited")
     return {wait.run_id: wait.awaited for wait in found}
-
-
-def _keys_of(runs: Sequence[Run]) -> dict[tuple[int, str], tuple[int, int | None]]:
-    """For each key how many runs of it are under way, and how many may be.
-
-    Only those that run are counted, over all keys of the account: they are as few as there are
-    slots, and those that wait for one key may be very many. A key that somebody waits for is
-    full, so what its running runs leave of the limit are queued ones that it has admitted.
-    """
-    if not runs:
-        return {}
-    # Neither filtered by key nor grouped: both lead a planner to an index of many other runs.
-    running = Run.objects.filter(account__in={run.account_id for run in runs})
-    rows = running.filter(status=Status.RUNNING).order_by()
-    counts = Counter(rows.values_list("application_id", "concurrency_key"))
-    found: dict[tuple[int, str], tuple[int, int | None]] = {}
-    for run in runs:
-        key, limit = (run.application_id, run.concurrency_key), run.application.concurrency_limit
-        found[key] = max(counts[key], limit or 0), limit
-    return found
 
 
 def _last_attempts(runs: Sequence[Run]) -> dict[int, Attempt]:

@@ -11,7 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, DataError, IntegrityError, ProgrammingError, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    ProgrammingError,
+    connection,
+    transaction,
+)
 from django.db.models import Exists, F, OuterRef
 
 from runs.domain.concurrency import cancel_reason
@@ -202,31 +209,66 @@ class Reaper:
         A stand-by watches too, so that it can act at once when it takes over. Two queries.
         """
         try:
-            attempts = Attempt.objects.filter(ended_at__isnull=True).values_list("pk", "beat")
-            workers = Worker.objects.filter(state__in=(Worker.ACTIVE, Worker.DRAINING))
-            beats = dict(attempts), dict(workers.values_list("pk", "beat"))
+            with connection.cursor() as cursor:
+                cursor.execute(_ATTEMPTS)
+                attempts = dict(cursor.fetchall())
+                cursor.execute(_WORKERS)
+                workers = dict(cursor.fetchall())
         except DatabaseError:
             self.was_blind()
             raise
-        return self._attempts.saw(beats[0]), self._workers.saw(beats[1])
+        return self._attempts.saw(attempts), self._workers.saw(workers)
 
     def look(self, now: datetime) -> Reaped:
         """Look, and take from the silent what they hold. `now` is only written, never compared."""
         attempts, workers = self.watch()
         reaped = Reaped()
         try:
-            for attempt in Attempt.objects.filter(pk__in=attempts).select_related("run"):
-                with _one_by_one(attempt.run):
-                    reaped.count(give_back(attempt.run, attempt, now))
-            for worker in Worker.objects.filter(pk__in=workers):
-                reaped.workers_lost += _lose(worker)
-            reaped.mended += _mend_attempts(now) + _mend_runs(now, reaped) + _free_builds()
+            if attempts:
+                for attempt in Attempt.objects.filter(pk__in=attempts).select_related("run"):
+                    with _one_by_one(attempt.run):
+                        reaped.count(give_back(attempt.run, attempt, now))
+            if workers:
+                for worker in Worker.objects.filter(pk__in=workers):
+                    reaped.workers_lost += _lose(worker)
+            if _is_any_broken():
+                reaped.mended += _mend_attempts(now) + _mend_runs(now, reaped) + _free_builds()
         except DatabaseError:
             self.was_blind()
             raise
         if reaped:
             logger.warning("Reaped: %s", reaped)
         return reaped
+
+
+# Asked every few seconds for as long as an installation lives, and Django takes ten times as long to
+# put a question into words as the database takes to answer it. `_BROKEN` is whether one of the
+# three below has something to mend.
+_ATTEMPTS = "SELECT id, beat FROM runs_attempt WHERE ended_at IS NULL"
+_WORKERS = "SELECT id, beat FROM runs_worker WHERE state IN ('active', 'draining')"
+_BROKEN = """
+    SELECT EXISTS (
+        SELECT 1 FROM runs_attempt attempt JOIN runs_run run ON run.id = attempt.run_id
+        WHERE attempt.ended_at IS NULL AND run.token <> attempt.token
+    ) OR EXISTS (
+        SELECT 1 FROM runs_run run WHERE run.status = 'running' AND NOT EXISTS (
+            SELECT 1 FROM runs_attempt attempt
+            WHERE attempt.token = run.token AND attempt.ended_at IS NULL
+        )
+    ) OR EXISTS (
+        SELECT 1 FROM runs_environmentbuild build
+        WHERE build.state = 'building' AND NOT EXISTS (
+            SELECT 1 FROM runs_worker worker
+            WHERE worker.boot_id = build.boot_id AND worker.state IN ('active', 'draining')
+        )
+    )
+"""
+
+
+def _is_any_broken() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(_BROKEN)
+        return bool(cursor.fetchone()[0])
 
 
 @contextmanager

@@ -23,9 +23,11 @@ FORGOTTEN: dict[str, Any] = {
     "result_kind": "",
     "error": "",
     "detail": "",
-    "warnings": [],
 }
-"""What an attempt left on the run, and the next one must not inherit."""
+"""What an attempt left on the run, and the next one must not inherit.
+
+Warnings are not among them: until the run ends they are those of its submission.
+"""
 
 
 def most_attempts(run: Run) -> int:

@@ -21,6 +21,7 @@ from runs.storage import keys, object_store
 from runs.supervision.held_runs import admit_held, expire_waiting, release_retries
 from runs.supervision.lost_logs import tidy_lost_attempts
 from runs.supervision.reaping import reap
+from runs.supervision.stray_objects import StrayObjects
 
 UPLOADS_LIVE = timedelta(hours=24)
 LINKS_LIVE = timedelta(days=1)
@@ -59,6 +60,7 @@ def all_duties(clock: Callable[[], float] = time.monotonic) -> tuple[Duty, ...]:
         Duty("prune uploads", 600, prune_uploads),
         Duty("prune inputs", 3600, prune_inputs),
         Duty("sweep the store", 3600, sweep_store),
+        Duty("remove stray objects", 60, StrayObjects(clock).turn),
         Duty("prune sign-in links", 3600, prune_links),
         Duty("prune sessions", 3600, prune_sessions),
     )

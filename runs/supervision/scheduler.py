@@ -9,7 +9,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+)
 from django.db.models import F
 from django.utils import timezone
 
@@ -138,10 +144,14 @@ class Scheduler:
         try:
             act()
         except Exception as error:
-            if isinstance(error, DatabaseError):
+            if isinstance(error, DatabaseError | InterfaceError):
                 self._was_blind()
             if what not in self._failing:
-                logger.exception("Scheduler: %s fails; it is tried again and again.", what)
+                words = "Scheduler: %s fails; it is tried again and again: %s"
+                away = isinstance(error, OperationalError | InterfaceError)
+                level = logging.WARNING if away else logging.ERROR
+                # Of a database that is away no traceback tells more.
+                logger.log(level, words, what, error, exc_info=not away)
             self._failing[what] = self._failing.get(what, 0) + 1
             return False
         if failures := self._failing.pop(what, 0):

@@ -158,7 +158,7 @@ def launch_part(request: AccountRequest, application_id: str, part: str) -> Http
     if part == "preview":
         context = preview_context(request, scene, draft.choice)
     elif part == "note":
-        context = note_context(request, scene, draft)
+        context = {**note_context(request, scene, draft), "is_part": True}
     else:
         context = settings_context(request, scene, without_errors(draft))
     shared = {"application": scene.application, "original": scene.original}

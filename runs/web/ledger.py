@@ -20,6 +20,15 @@ from runs.web.access import AccountRequest, member
 
 WHOLE = "installation"
 MOST_SHOWN = 50
+_COUNTED = {
+    "nudges_lost": "messages to workers that were lost, and made up for",
+    "reaped given_back": "runs given back to the queue after a worker was lost",
+    "reaped ended": "runs ended as failed after a worker was lost",
+    "reaped canceled": "runs canceled after their worker was lost",
+    "reaped worker_lost": "workers found lost",
+    "reaped mended": "rows that did not fit each other, mended",
+}
+"""What the counters of the installation say; those of the store name its operation."""
 
 
 @member("view")
@@ -42,7 +51,7 @@ def ledger(request: AccountRequest) -> HttpResponse:
             "reasons": _in_words(found.by_end_reason),
             "checks": _checks(found, request),
             "counters": [
-                {"name": name.replace("_", " "), "number": number}
+                {"name": _COUNTED.get(name, name.replace("_", " ")), "number": number}
                 for name, number in found.counters.items()
             ],
             "oldest": found.oldest and _shown(found.oldest, request),
@@ -101,25 +110,26 @@ def _checks(found: Ledger, request: AccountRequest) -> list[dict[str, Any]]:
     checks = [
         (
             "No result is accepted twice",
-            "The fencing token of a run is held by one attempt at a time; only its holder may "
-            "write the result.",
+            "Each succeeded run has the result of exactly one of its attempts, however often it "
+            "was begun. What a worker sends that was taken for lost is refused.",
             found.doubled,
         ),
         (
             "Every history is whole",
-            "The recorded moves of each run follow the table of moves, begin with its submission "
-            "and end where the run is; each claim has its attempt, each success its result.",
+            "The events of each run begin with its submission, follow each other as they may and "
+            "end where the run is now; each start has its attempt, each success its result.",
             found.contradictions,
         ),
         (
             "Nothing is orphaned",
-            "Each running run is held by an open attempt, and each open attempt holds a run.",
+            "Each run that is shown as running is held by a worker, and no worker holds a run that "
+            "has ended.",
             found.orphans,
         ),
         (
             "Nothing is overdue",
-            "Whatever has a deadline has ended by then: leases, cancels, time limits, queue "
-            "limits, retries, builds, heartbeats.",
+            "Nothing is late: runs over their time or queue limit, stops and cancels, further "
+            "attempts, builds, workers that are silent.",
             found.overdue,
         ),
     ]

@@ -179,7 +179,7 @@ def queue_cancel(request: AccountRequest) -> HttpResponse:
 
 
 def _state(request: AccountRequest) -> dict[str, Any]:
-    """The whole page: at most eight queries."""
+    """The whole page: at most nine queries."""
     running = list(
         request.account.runs.filter(status=Status.RUNNING)
         .select_related("application", "queue", "submitted_by", "api_key")
@@ -196,7 +196,6 @@ def _state(request: AccountRequest) -> dict[str, Any]:
         ],
         "running": running,
         "running_more": len(running) == MOST_RUNNING,
-        "waiting_total": sum(one.waiting for one in queues),
         "errors": {},
         "typed": {},
     }

@@ -48,7 +48,7 @@ def limit_rows(run: Run) -> list[LimitRow]:
 
 def _rows(run: Run) -> Iterator[LimitRow]:
     if run.time_limit_s or run.keep_at_time_limit is not None:
-        limit = duration(run.time_limit_s) if run.time_limit_s else "the installation's"
+        limit = duration(run.time_limit_s) if run.time_limit_s else "of the installation"
         keep = run.keep_at_time_limit
         yield _row(
             "Time limit",
@@ -66,7 +66,7 @@ def _rows(run: Run) -> Iterator[LimitRow]:
     if run.process_limit:
         over = run.end_reason == EndReason.PROCESS_LIMIT
         yield LimitRow(
-            "Processes at once", str(run.process_limit), "more" if over else "", 1 if over else None
+            "Processes at once", str(run.process_limit), "more were alive" if over else ""
         )
     if run.log_limit_bytes or run.log_limit_action:
         yield _sized("Log limit", run.log_limit_bytes, run.log_bytes or None, run.log_limit_action)
@@ -74,7 +74,7 @@ def _rows(run: Run) -> Iterator[LimitRow]:
         yield _sized(
             "Output limit", run.output_limit_bytes, run.output_bytes, run.output_limit_action
         )
-    if run.stop_signal or run.stop_grace_s is not None:
+    if run.stop_signal not in ("", "SIGINT") or run.stop_grace_s is not None:
         grace = "" if run.stop_grace_s is None else f", {duration(run.stop_grace_s)} to react"
         yield LimitRow("Stop signal", f"{run.stop_signal or 'SIGINT'}{grace}")
     if run.retries:
@@ -94,7 +94,7 @@ def cause_words(word: str) -> str:
 
 def _sized(label: str, limit: int | None, used: int | None, action: str) -> LimitRow:
     words = (LOG_ACTIONS if label.startswith("Log") else OUTPUT_ACTIONS).get(action, "")
-    shown = filesize(limit) if limit else "the installation's"
+    shown = filesize(limit) if limit else "of the installation"
     return _row(label, shown, used, limit, filesize, then=words)
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from runs.actions.results import Sample, last_usage
 from runs.domain.errors import NotFound
 from runs.domain.roles import may
-from runs.domain.status import Status
+from runs.domain.status import EndReason, Status
 from runs.models import Attempt, Run
 from runs.web.access import AccountRequest
 from runs.web.expected import ASKED
@@ -156,7 +156,10 @@ def usual_duration(run: Run) -> float | None:
         status=Status.SUCCEEDED,
         execution_s__isnull=False,
     ).order_by("-id")
-    times = [s for s in rows.values_list("execution_s", flat=True)[:USUAL_OF] if s is not None]
+    newest = rows.values_list("execution_s", "end_reason")[: 3 * USUAL_OF]
+    # Not those that somebody stopped, or their time limit: they would have taken longer.
+    whole = [s for s, reason in newest if s is not None and reason != EndReason.STOPPED_EARLY]
+    times = whole[:USUAL_OF]
     return statistics.median(times) if times else None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 BOX_WIDTH, BOX_HEIGHT = 152, 46
 GAP_X, GAP_Y = 14, 30
-MARGIN = 2
+MARGIN = 4
 NAME_LETTERS = 18
+MOST_IN_ROW = 4
 _MOST_ROUNDS = 50
 
 
@@ -77,6 +78,40 @@ class Drawing:
     height: int
     boxes: Sequence[Box]
     lines: Sequence[Line]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What is drawn of very many runs: `stacks` are the runs that share one box, by its id."""
+
+    names: Mapping[str, str]
+    links: Sequence[Link]
+    stacks: Mapping[str, Sequence[str]]
+
+
+def fold(names: Mapping[str, str], links: Sequence[Link], *, first: Collection[str] = ()) -> Folded:
+    """At most `MOST_IN_ROW` boxes side by side: the last ones of a wide row become one.
+
+    Runs of `first` keep a box of their own as far as there is room.
+    """
+    known = [link for link in links if link.run in names and link.awaited in names]
+    rows: dict[int, list[str]] = defaultdict(list)
+    for run_id, level in _levels(names, known).items():
+        rows[level].append(run_id)
+    stacks = {}
+    for level, row in rows.items():
+        if len(row) > MOST_IN_ROW:
+            chosen = sorted(row, key=lambda each: each not in first)[: MOST_IN_ROW - 1]
+            stacks[f"row-{level}"] = [each for each in row if each not in chosen]
+    stack_of = {run_id: name for name, members in stacks.items() for run_id in members}
+    shown = {run_id: name for run_id, name in names.items() if run_id not in stack_of}
+    shown |= {name: f"{len(members)} more runs" for name, members in stacks.items()}
+    ends: dict[tuple[str, str], bool] = {}
+    for link in known:
+        pair = stack_of.get(link.run, link.run), stack_of.get(link.awaited, link.awaited)
+        ends[pair] = ends.get(pair, False) or link.open
+    joined = [Link(run, awaited, is_open) for (run, awaited), is_open in ends.items()]
+    return Folded(shown, joined, stacks)
 
 
 def draw(names: Mapping[str, str], links: Sequence[Link]) -> Drawing:

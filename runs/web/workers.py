@@ -82,6 +82,8 @@ def _state(request: AccountRequest) -> dict[str, Any]:
     now = timezone.now()
     # "active", "draining", "lost", "stopped": those that live come first.
     found = list(Worker.objects.order_by("state", "name")[:MOST_WORKERS])
+    # A worker keeps its place when it begins to drain.
+    found.sort(key=lambda one: ("" if one.state in LIVE else one.state, one.name))
     current = _current_runs([one for one in found if one.state in LIVE], request)
     lost = sorted(
         (one for one in found if one.state == Worker.LOST),

@@ -162,7 +162,12 @@ class Engine:
         if identity is None:
             return
         conductor = Conductor(places=self.places, boot_id=self.boot_id, flusher=self._flusher)
-        slots = Slots(identity, slots=settings.RUNSITE_SLOTS, conduct=conductor)
+        slots = Slots(
+            identity,
+            slots=settings.RUNSITE_SLOTS,
+            conduct=conductor,
+            log_lag_s=self._flusher.lag_s,
+        )
         self._flusher.start()
         self._builder.start()
         self._upkeep.start()

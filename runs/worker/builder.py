@@ -17,6 +17,7 @@ from runs.execution import dependencies
 from runs.execution.tree import MARK
 from runs.models import Environment, EnvironmentBuild, Run
 from runs.worker.places import Places
+from runs.worker.slots import free_bytes
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class Builder:
         """Take the next build for this host, if any; it is then `building` and ours."""
         self._adopt()
         self._want()
+        if free_bytes() < settings.RUNSITE_FREE_SPACE:
+            return None  # it would fail for the disk, and its runs with it; the page says why
         build = (
             EnvironmentBuild.objects.filter(host=self._places.host, state=EnvironmentBuild.WAITING)
             .select_related("environment")

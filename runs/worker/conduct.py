@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+import threading
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from django.db import DatabaseError, connection
 from django.db.models import F
@@ -13,8 +16,9 @@ from django.utils import timezone
 
 from runs.domain.errors import RunsiteError
 from runs.domain.status import EndReason, Phase
+from runs.execution.disk import disk_fault
 from runs.execution.executor import execute
-from runs.execution.spec import Stop
+from runs.execution.spec import Outcome, Stop
 from runs.models import Attempt, Run
 from runs.models.limits import FAIL
 from runs.queue.reaper import give_back
@@ -30,12 +34,18 @@ from runs.worker.stored_logs import NO_LOG, keep_evidence, remove_live_log, stor
 from runs.worker.verdicts import (
     Verdict,
     cannot_be_staged,
+    disk_failed,
     internal_error,
     no_workspace,
     stopped_before_start,
 )
 
 log = logging.getLogger(__name__)
+
+DISK_WAIT_S = 5.0
+"""So long a slot of a worker stays taken, at most, whose disk has failed a run."""
+DISK_LOOK_S = 0.5
+PROBE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,12 @@ class Conductor:
             spool = Spool(workspace / "log", limit_bytes=log_limit_of(run))
         except OSError as error:
             log.error("run %s: no workspace could be made: %s", run.run_id, error)
-            self._close(held, Record(no_workspace(error, attempt.worker_name), NO_LOG))
+            fault, name = disk_fault(error), attempt.worker_name
+            verdict = disk_failed(fault, name) if fault else no_workspace(error, name)
+            self._close(held, Record(verdict, NO_LOG))
+            results.remove_workspace(workspace)
+            if fault:
+                wait_for_disk(self.places.runs)
             return
         fails = run.log_limit_action == FAIL
         recorder = Recorder(
@@ -64,7 +79,7 @@ class Conductor:
             on_overflow=(lambda: held.ask(Stop.LOG_LIMIT)) if fails else None,
         )
         try:
-            self._conduct(held, recorder)
+            self._conduct_here(held, recorder)
         except results.Superseded:
             log.warning("run %s: attempt %s no longer holds it", run.run_id, attempt.number)
             self._keep_evidence(held, recorder)
@@ -77,6 +92,17 @@ class Conductor:
             self.flusher.remove(recorder, held.tick)
             spool.close()
             results.remove_workspace(workspace)
+        if spool.disk_failed:
+            wait_for_disk(self.places.runs)
+
+    def _conduct_here(self, held: Held, recorder: Recorder) -> None:
+        """Conduct it, unless the disk of this worker fails: then another worker shall do it."""
+        try:
+            self._conduct(held, recorder)
+        except OSError as error:  # those of the store have been waited for
+            if not (fault := disk_fault(error)):
+                raise
+            self._leave_to_others(held, recorder, fault)
 
     def _conduct(self, held: Held, recorder: Recorder) -> None:
         run, attempt = held.claimed.run, held.claimed.attempt
@@ -99,7 +125,7 @@ class Conductor:
             outcome = execute(
                 staged.spec,
                 log=recorder,
-                should_stop=held.should_stop,
+                should_stop=lambda: wish_of(held, recorder),
                 on_start=lambda pid, started: note_start(run, attempt, pid, started),
                 on_usage=recorder.usage,
                 tick=held.tick,
@@ -107,8 +133,28 @@ class Conductor:
         self.flusher.remove(recorder, held.tick)
         if held.lost:
             raise results.Superseded
+        if outcome.disk_failed:
+            fault = recorder.spool.disk_failed or outcome.disk_failed
+            self._leave_to_others(held, recorder, fault, outcome)
+            return
         note_phase(run, Phase.COLLECTING, attempt.token)
         self._close(held, results.store_results(held, recorder, staged, outcome))
+
+    def _leave_to_others(
+        self, held: Held, recorder: Recorder, fault: str, outcome: Outcome | None = None
+    ) -> None:
+        """Give the run back, as this worker's disk is at fault and not the program."""
+        if held.lost:
+            raise results.Superseded
+        name = held.claimed.attempt.worker_name
+        log.error("run %s: the disk of this worker %s", recorder.run_id, fault)
+        self.flusher.remove(recorder, held.tick)
+        try:
+            stored = store_log(held, recorder, waits_for_space=False)
+        except OSError:  # the store lies on that disk: what rows hold of the log is joined later
+            stored = NO_LOG
+        recorder.spool.disk_failed = fault
+        self._close(held, Record(disk_failed(fault, name), stored, outcome))
 
     def _end_without_result(self, held: Held, recorder: Recorder, verdict: Verdict) -> None:
         """End a run whose program never ran, or of which nothing can be recorded."""
@@ -162,6 +208,33 @@ class Conductor:
         except Exception as error:  # what rows hold of it stays readable
             log.warning("run %s: the rest of its log is lost: %r", recorder.run_id, error)
             connection.close()
+
+
+def wish_of(held: Held, recorder: Recorder) -> Stop | None:
+    """What the execution asks all the time: whether somebody, or the disk, wants the run ended."""
+    if recorder.spool.disk_failed:
+        held.ask(Stop.DISK_FAILED)
+    return held.should_stop()
+
+
+def wait_for_disk(folder: Path) -> None:
+    """Wait until the disk takes a file again, a while at most; the run is given back already.
+
+    The slot stays taken meanwhile: a worker with a broken disk must not use up the attempts of
+    every run that waits, as fast as it can claim them.
+    """
+    until = time.monotonic() + DISK_WAIT_S
+    probe = folder / f".probe-{threading.get_ident()}"
+    while time.monotonic() < until:
+        try:
+            probe.write_bytes(bytes(PROBE_BYTES))
+        except OSError:
+            time.sleep(DISK_LOOK_S)  # nobody tells when a disk has space again
+        else:
+            return
+        finally:
+            with suppress(OSError):
+                probe.unlink()
 
 
 def look_for_wishes(held: Held) -> None:

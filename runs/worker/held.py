@@ -16,9 +16,10 @@ _WEIGHT = {
     None: 0,
     Stop.KEEP: 1,
     Stop.WORKER_STOP: 2,
-    Stop.LOG_LIMIT: 3,
-    Stop.CANCEL: 4,
-    Stop.KILL: 5,
+    Stop.DISK_FAILED: 3,
+    Stop.LOG_LIMIT: 4,
+    Stop.CANCEL: 5,
+    Stop.KILL: 6,
 }
 """Who wants a run ended for more wins over who wants it ended for less."""
 

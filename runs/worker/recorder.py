@@ -40,6 +40,8 @@ INDEX_ENTRIES = 200_000
 """The index of an ended log has at most twice as many entries."""
 ENTRY = struct.Struct("<QQd")
 """An entry of the index: byte offset, number of the line that stands there, seconds since start."""
+MARK_S = 0.2
+"""The age of what waits to be flushed is known to within this."""
 USAGE_SAMPLES = 20_000
 """So many samples of an attempt are kept, evenly over its time, and half as many at least."""
 
@@ -74,6 +76,7 @@ class Recorder:
         self.flushed = 0
         self.flushed_lines = 0
         self.index: list[tuple[int, int, float]] = []
+        self._marks: deque[tuple[int, float]] = deque()  # when the byte at an offset came
         self._usage: deque[Usage] = deque()
         self._rows: deque[tuple[int, int]] = deque()  # first byte and size of rows with bytes
         self._rows_bytes = 0
@@ -91,6 +94,9 @@ class Recorder:
 
     def write(self, data: bytes) -> None:
         """Take a piece of the log; quick, and never waits for anything but the local disk."""
+        at = time.monotonic()
+        if not self._marks or at - self._marks[-1][1] >= MARK_S:
+            self._marks.append((self.spool.written, at))
         self.spool.write(data)
         if self._on_overflow is not None and self.spool.written > self.spool.limit_bytes:
             act, self._on_overflow = self._on_overflow, None
@@ -110,6 +116,14 @@ class Recorder:
     def has_news(self) -> bool:
         """Whether something waits to be flushed."""
         return self.spool.written > self.flushed or bool(self._usage)
+
+    @property
+    def lag_s(self) -> float:
+        """The age of the oldest part of the log that is in no row yet; 0 when all is."""
+        if self.spool.written <= self.flushed:
+            return 0.0
+        came = [at for first, at in tuple(self._marks) if first <= self.flushed]
+        return time.monotonic() - came[-1] if came else 0.0
 
     def flush(self, now: datetime) -> bool:
         """Copy one piece of what is new to where pages see it; whether there is more.
@@ -255,6 +269,8 @@ class Recorder:
             self.index = self.index[::2]
         self.flushed = first + size
         self.flushed_lines += lines
+        while len(self._marks) > 1 and self._marks[1][0] <= self.flushed:
+            self._marks.popleft()
 
 
 def packed_index(recorder: Recorder, totals: LogTotals) -> bytes:
@@ -297,6 +313,12 @@ class Flusher:
         with self._lock:
             self._recorders.add(recorder)
         self._wake.set()
+
+    def lag_s(self) -> float:
+        """The age of the oldest part of a log that is in no row yet, over all recorders."""
+        with self._lock:
+            recorders = list(self._recorders)
+        return max((recorder.lag_s for recorder in recorders), default=0.0)
 
     def remove(self, recorder: Recorder, tick: Callable[[], None] = lambda: None) -> None:
         """Do not flush it any more; the caller flushes the rest. Returns when it is not in use."""

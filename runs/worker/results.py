@@ -54,7 +54,7 @@ def store_results(held: Held, recorder: Recorder, staged: Staged, outcome: Outco
         record.warnings.append(record.log.warning)
     if record.log.totals.cut_bytes:
         record.warnings.append(
-            f"{record.log.totals.cut_bytes} bytes in the middle of the log were dropped:"
+            f"{record.log.totals.cut_bytes:,} bytes in the middle of the log were dropped:"
             " it grew beyond its limit."
         )
     if recorder.all_usage:
@@ -126,15 +126,27 @@ def end_run(run: Run, attempt: Attempt, record: Record) -> None:
 def close_stopped(
     run: Run, attempt: Attempt, record: Record, *, give_back: Callable[..., Status | None]
 ) -> None:
-    """Give back a run that the worker ended because it stops itself; its log is kept."""
+    """Give back a run that the worker ended because it stops itself, or because of its disk.
+
+    The log is kept. When no attempt is left, the run tells what was wrong with the disk.
+    """
     now = timezone.now()
+    verdict = record.verdict
     with transaction.atomic():
-        after = give_back(run, attempt, now, EndReason.WORKER_STOPPED)
+        after = give_back(run, attempt, now, EndReason.WORKER_STOPPED, what=verdict.given_back)
         if after is None:
             raise Superseded
-        if after is not Status.QUEUED:
+        if verdict.given_back and after is Status.FAILED:
+            ended = Run.objects.filter(pk=run.pk, end_reason=EndReason.WORKER_STOPPED)
+            ended.update(error=verdict.error[:500], detail=_no_worker_left(run, verdict))
+        if after is not Status.QUEUED and record.log.totals.written:
             Run.objects.filter(pk=run.pk).update(log_bytes=record.log.totals.written)
         close_attempt(attempt, record, record.verdict, now)
+
+
+def _no_worker_left(run: Run, verdict: Verdict) -> str:
+    made = "its only attempt" if run.attempt_number == 1 else f"all {run.attempt_number} attempts"
+    return f"{verdict.detail} The run has used {made}; launch it again then."
 
 
 def remove_workspace(folder: Path) -> None:
@@ -169,7 +181,9 @@ def _run_columns(run: Run, attempt: Attempt, record: Record, verdict: Verdict) -
     columns: dict[str, Any] = {
         "error": verdict.error,
         "detail": verdict.detail,
-        "warnings": [w[:LONGEST_WARNING] for w in record.warnings[:MOST_WARNINGS]],
+        "warnings": [
+            w[:LONGEST_WARNING] for w in [*run.warnings, *record.warnings][:MOST_WARNINGS]
+        ],
         "log_bytes": record.log.totals.written,
         "result_kind": record.result_kind,
         "output_bytes": record.output_bytes,

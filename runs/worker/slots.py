@@ -57,8 +57,17 @@ Conduct = Callable[[Held], None]
 class Slots:
     """All that a worker does with runs. `conduct` is called in a thread for each run."""
 
-    def __init__(self, identity: WorkerIdentity, *, slots: int, conduct: Conduct) -> None:
+    def __init__(
+        self,
+        identity: WorkerIdentity,
+        *,
+        slots: int,
+        conduct: Conduct,
+        log_lag_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`log_lag_s` is asked at each heartbeat: how far the logs are behind their programs."""
         self.identity = identity
+        self._log_lag_s = log_lag_s
         self.slots = slots
         self._conduct = conduct
         self._held: set[Held] = set()
@@ -366,6 +375,7 @@ class Slots:
             load=os.getloadavg()[0],
             memory_bytes=psutil.Process().memory_info().rss,
             free_bytes=free_bytes(),
+            log_lag_s=self._log_lag_s(),
             note=self.note,
         )
         for token, one in lively.items():

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from runs.execution.disk import disk_fault
+
 SEGMENT_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 256 * 1024
 
@@ -44,6 +46,8 @@ class Spool:
         self._lock = threading.Lock()
         self.written = 0
         self.failed = ""
+        self.disk_failed = ""
+        """What is wrong with the disk, as "is full", when that is why it failed."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -71,6 +75,7 @@ class Spool:
                 view = self._write_some(view)
             except OSError as error:
                 self.failed = f"The log could not be kept on the worker's disk: {error.strerror}."
+                self.disk_failed = disk_fault(error)
 
     def read(self, start: int, limit: int) -> tuple[int, bytes]:
         """At most `limit` bytes from `start`, and where they begin: later, inside the gap."""

@@ -18,6 +18,7 @@ from runs.domain.errors import RunsiteError
 from runs.domain.manifest import Manifest, manifest_from_json
 from runs.domain.status import EndReason
 from runs.execution import archive, dependencies, environment
+from runs.execution.disk import disk_fault
 from runs.execution.output import Places as OutputPlaces
 from runs.execution.requirements import bundled_packages
 from runs.execution.spec import RunSpec
@@ -73,7 +74,8 @@ class _Facts:
 def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held, uses: ExitStack) -> Staged:
     """Prepare the workspace of a run; `uses` keeps what it needs until the program has ended.
 
-    Raises `CannotStage` when it can never start like this, `Stopped` when it is to end before.
+    Raises `CannotStage` when it can never start like this, `Stopped` when it is to end before, and
+    `OSError` when the worker's own disk is full or broken (`disk_fault`).
     """
     run, attempt = claimed.run, claimed.attempt
     workspace = places.workspace(run.run_id, attempt.number)
@@ -86,7 +88,10 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held, uses: E
         temporary.mkdir(mode=0o700, parents=True)
         _copy_executable(facts.executable, cwd, places, held)
         stdin = _place_input(facts, manifest, workspace, cwd, held)
+        folder = _folder_of(manifest, cwd)
     except OSError as error:
+        if disk_fault(error):
+            raise
         raise CannotStage(
             f"The worker could not prepare the run: {error.strerror or error}"
             f" ({_named(error, places)}). Free space in the data directory of worker"
@@ -109,7 +114,7 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held, uses: E
         attempt=attempt.number,
         workspace=workspace,
         command=command,
-        cwd=_folder_of(manifest, cwd),
+        cwd=folder,
         env=environment.child_environment(
             run_id=run.run_id,
             run_dir=cwd,

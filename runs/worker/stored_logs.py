@@ -32,11 +32,18 @@ NO_LOG = StoredLog("", LogTotals(0, 0, None, 0))
 """Of a run that never came so far."""
 
 
-def store_log(held: Held, recorder: Recorder) -> StoredLog:
-    """Flush what is left, store the whole log as one object with its index, and the usage."""
+def store_log(held: Held, recorder: Recorder, *, waits_for_space: bool = True) -> StoredLog:
+    """Flush what is left, store the whole log as one object with its index, and the usage.
+
+    A full disk under the store is waited for, or raises `OSError` unless `waits_for_space`.
+    """
     run_id, number = recorder.run_id, recorder.number
     recorder.keep_usage()
-    while patiently(lambda: recorder.flush(timezone.now()), held=held):
+
+    def flush() -> bool:
+        return recorder.flush(timezone.now())
+
+    while patiently(flush, held=held, waits_for_space=waits_for_space):
         pass
     totals = recorder.totals()
     if not totals.written:
@@ -49,7 +56,7 @@ def store_log(held: Held, recorder: Recorder) -> StoredLog:
             object_store().put(key, stream)  # type: ignore[arg-type]  # only read() is used
         object_store().put_bytes(keys.log_index(run_id, number), packed_index(recorder, totals))
 
-    patiently(store, held=held)
+    patiently(store, held=held, waits_for_space=waits_for_space)
     return StoredLog(key, totals, recorder.spool.failed)
 
 
@@ -70,6 +77,9 @@ def keep_evidence(held: Held, recorder: Recorder) -> None:
         return True
 
     if patiently(note, held=held):
+        if not patiently(lambda: object_store().exists(stored.key), held=held):
+            # A worker that stood still for hours between storing and noting: it was tidied away.
+            store_log(held, recorder)
         object_store().delete(keys.found_log(run.run_id, attempt.number))
         object_store().delete(keys.found_log_index(run.run_id, attempt.number))
     elif not Attempt.objects.filter(pk=attempt.pk).exists():

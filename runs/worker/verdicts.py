@@ -19,6 +19,8 @@ class Verdict:
     reason: EndReason
     error: str = ""
     detail: str = ""
+    given_back: str = ""
+    """Why its worker gives the run back, as "The disk of worker w1 is full"; empty for a stop."""
 
 
 def verdict_of(outcome: Outcome) -> Verdict:
@@ -108,6 +110,18 @@ def stopped_before_start(stop: Stop | None) -> Verdict:
             " Launch it again if you want a result.",
         )
     return Verdict(Status.FAILED, EndReason.WORKER_STOPPED, "worker stopped", "")
+
+
+def disk_failed(fault: str, worker_name: str) -> Verdict:
+    """The verdict on an attempt that the worker's own disk has ended; `fault` as `disk_fault`."""
+    what = f"The disk of worker {worker_name} {fault}"
+    return Verdict(
+        Status.FAILED,
+        EndReason.WORKER_STOPPED,
+        f"disk of worker {worker_name} {fault}",
+        f"{what}. Free space in its data directory, or mend its disk.",
+        given_back=what,
+    )
 
 
 def no_workspace(error: OSError, worker_name: str) -> Verdict:

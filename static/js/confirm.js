@@ -6,9 +6,9 @@
 
   const ask = (element) =>
     new Promise((resolve) => {
-      const { confirm: question, confirmTitle, confirmAction } = element.dataset;
+      const { confirm: question, confirmTitle, confirmAction, confirmRefuse } = element.dataset;
       const danger = "confirmDanger" in element.dataset;
-      const no = make("button", { class: "button", value: "no" }, "Keep as it is");
+      const no = make("button", { class: "button", value: "no" }, confirmRefuse || "Keep as it is");
       const yes = make(
         "button",
         { class: `button button-primary${danger ? " button-danger" : ""}`, value: "yes" },

@@ -29,6 +29,11 @@
     return steps.length ? `:scope > ${steps.join(" > ")}` : ":scope";
   };
 
+  document.addEventListener("click", (event) => {
+    const touched = event.target.closest?.("summary")?.parentElement;
+    if (touched) touched.dataset.touched = "";
+  });
+
   const swap = ({ id, html }) => {
     const old = document.getElementById(id);
     if (!old) return;
@@ -44,7 +49,10 @@
     const typed = [...old.querySelectorAll(TYPED)]
       .filter((field) => field.value !== field.defaultValue)
       .map((field) => [pathTo(old, field), field.value]);
-    const details = [...old.querySelectorAll("details")].map((one) => [pathTo(old, one), one.open]);
+    // What nobody has touched may open by itself, such as the limits of a run that went over one.
+    const details = [...old.querySelectorAll("details")]
+      .filter((one) => one.open || "touched" in one.dataset)
+      .map((one) => [pathTo(old, one), one.open, "touched" in one.dataset]);
     const checked = [...old.querySelectorAll("input[type=checkbox][name]:checked")].map((box) => [box.name, box.value]);
     const scrolled = [old, ...old.querySelectorAll("*")]
       .filter((one) => one.scrollTop > 0 || one.scrollLeft > 0)
@@ -52,9 +60,11 @@
 
     old.replaceWith(fresh);
     const find = (path) => (path === ":scope" || fresh.matches(path) ? fresh : fresh.querySelector(path));
-    for (const [path, open] of details) {
+    for (const [path, open, touched] of details) {
       const one = find(path);
-      if (one?.matches("details")) one.open = open;
+      if (!one?.matches("details")) continue;
+      one.open = open;
+      if (touched) one.dataset.touched = "";
     }
     for (const [name, value] of checked) {
       const box = fresh.querySelector(`input[type=checkbox][name="${CSS.escape(name)}"][value="${CSS.escape(value)}"]`);

@@ -170,12 +170,19 @@
       if (following) toEnd();
     }).observe(view);
 
+    // The newest window of a long log, and no place in it that was asked for.
+    const opensAtEnd = () => {
+      const asked = new URLSearchParams(location.search);
+      const { logHasEnd, logHasStart } = view.dataset;
+      return logHasEnd !== undefined && logHasStart === undefined && !["at", "before", "q"].some((name) => asked.has(name));
+    };
+
     const named = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
     if (named && lines.contains(named)) {
       following = false;
       view.scrollTop = named.offsetTop - view.clientHeight / 3;
       mark(named.id);
-    } else if (following) {
+    } else if (following || opensAtEnd()) {
       toEnd();
     }
     say();

@@ -58,10 +58,21 @@ def test_what_comes_while_the_key_is_full_is_dropped_and_recorded():
     app = make_app(**KEYED, concurrency_policy="drop")
     first, second = submit(app), submit(app)
     assert (second.status, second.end_reason) == (Status.CANCELED, EndReason.SUPERSEDED)
-    assert "1 of 1 runs of key `north` is under way" in fresh(second).detail
+    said = f"1 of 1 runs of key `north` is under way (run {first.run_id})"
+    assert said in fresh(second).detail
+    assert RunEvent.objects.filter(run=second).latest("pk").text == said
     assert fresh(first).status == Status.QUEUED
     end(first)
     assert submit(app).hold == ""
+
+
+@pytest.mark.django_db
+def test_of_several_under_way_the_newest_is_named():
+    app = make_app(
+        concurrency_expression="{region}", concurrency_limit=2, concurrency_policy="drop"
+    )
+    _, newest, dropped = submit(app), submit(app), submit(app)
+    assert f"under way, the newest is run {newest.run_id}, and" in fresh(dropped).detail
 
 
 @pytest.mark.django_db
@@ -75,6 +86,18 @@ def test_what_comes_while_the_key_is_full_is_the_run_under_way():
     assert "Submitted again" in RunEvent.objects.filter(run=first).latest("pk").text
     end(first)
     assert submit(app).pk != first.pk
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("wish", ["cancel_requested_at", "stop_requested_at"])
+def test_a_run_that_is_to_end_is_not_the_answer_to_another(wish: str):
+    app = make_app(**KEYED, concurrency_policy="reuse")
+    first = submit(app)
+    start(fresh(first))
+    Run.objects.filter(pk=first.pk).update(**{wish: timezone.now()})
+    second = submit(app)
+    assert (second.pk != first.pk, second.hold) == (True, Run.WAITS_FOR_KEY)
+    assert submit(app).pk == second.pk
 
 
 @pytest.mark.django_db

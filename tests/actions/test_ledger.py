@@ -250,6 +250,8 @@ def test_an_account_sees_its_own_only(application, now):
     assert found.balanced
     assert (found.runs, found.attempts, found.accepted, found.counters) == (1, 1, 1, {})
     assert not read_ledger(now + LONG, account=other.account).balanced
+    # The id of a foreign run is as good as none.
+    assert read_ledger(now, account=application.account, before=run.run_id).runs == 0
 
 
 def test_it_goes_on_before_the_last_run_looked_at(application, now):

@@ -216,6 +216,15 @@ def test_the_graph_goes_three_steps_each_way(django_assert_max_num_queries):
     assert not wait_graph(chain[1]).nodes[0].depth < -1
 
 
+def test_the_graph_says_which_runs_were_stopped_early():
+    app = make_app()
+    early = make_run(app, status=Status.SUCCEEDED, end_reason="stopped_early")
+    run = make_run(app)
+    RunWait.objects.create(run=run, awaited=early, open=False, outcome="succeeded")
+    assert [node.end_reason for node in wait_graph(run).nodes] == ["stopped_early", ""]
+    assert [node.end_reason for node in wait_graph(early).nodes] == ["stopped_early", ""]
+
+
 def test_the_graph_of_a_run_alone_is_that_run(django_assert_max_num_queries):
     run = make_run()
     with django_assert_max_num_queries(1):

@@ -43,6 +43,7 @@ PAGES = (
     "/runs/{failed}/history/",
     "/queue/",
     "/workers/",
+    "/ledger/",
     "/settings/keys/",
     "/settings/members/",
     "/settings/password/",

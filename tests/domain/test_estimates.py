@@ -89,6 +89,13 @@ def test_a_limit_holds_only_those_that_count_for_it():
     assert starts(found) == [9, 10, 0]
 
 
+def test_under_a_limit_of_none_at_all_nothing_starts():
+    held = Work((1.0,) * 10, limits=("none",))
+    too_large = replace(held, slots=2)
+    found = start_ranges([], [held, too_large], {"anywhere": 1}, {"none": 0})
+    assert found == [None, None]
+
+
 def test_what_a_waiting_run_is_admitted_for_is_free_at_its_end():
     works = [Work(TEN, limits=("key",)), Work(TEN, admitted=("key",)), Work(TEN)]
     found = start_ranges([], works, {"anywhere": 5}, {"key": 1})

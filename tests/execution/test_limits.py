@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from runs.execution.limits import LimitWatch, own_memory
+from runs.execution.limits import LimitWatch, own_memory, twins
 from runs.execution.process import processes_with_mark
 from runs.execution.spec import Stop
-from runs.execution.tree import Scanner, Tree, read_process
+from runs.execution.tree import Proc, Scanner, Tree, now_ticks, read_process
 from tests.execution.programs import PREFIX, TELL, Log, make_spec, run, stop_when, written_pids
 from tests.processes import is_running, until
 
@@ -49,6 +49,29 @@ def test_a_program_above_its_memory_limit_is_ended_with_evidence(tmp_path: Path)
     assert f"main.py` had {told[1]} MiB)" in outcome.detail
     assert outcome.peak_memory_bytes > 128 * MIB
     assert {one.how for one in outcome.ended} == {"memory limit"}
+
+
+def test_starting_others_all_the_time_does_not_count_twice(tmp_path: Path) -> None:
+    # Between vfork and exec each child shows all the memory of the program as its own.
+    program = TELL + (
+        "import subprocess\n" + eat(150) + "began = time.monotonic()\n"
+        "while time.monotonic() < began + 4:\n    subprocess.run(['/bin/true'])\n"
+    )
+    outcome = run(make_spec(tmp_path, program, memory_limit_bytes=220 * MIB))
+    assert (outcome.reason, outcome.exit_code) == (None, 0), outcome.error
+    assert outcome.peak_memory_bytes < 220 * MIB
+
+
+def test_one_young_child_of_each_may_have_borrowed_the_memory_of_its_parent() -> None:
+    now = int(now_ticks())
+
+    def proc(pid: int, ppid: int, start: int) -> Proc:
+        return Proc(pid, ppid, 10, 10, "S", start, 0, 0)
+
+    main, old = proc(10, 1, now - 9000), proc(11, 10, now - 8000)
+    first, second, small = proc(12, 10, now), proc(13, 10, now + 1), proc(14, 10, now + 2)
+    used = dict.fromkeys((main, old, first, second), 100 * MIB) | {small: MIB}
+    assert twins(used) == [second]
 
 
 def test_memory_counts_over_all_processes_and_the_largest_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,41 @@ def test_a_program_writes_its_result_when_it_is_asked_to_stop(tmp_path: Path) ->
     assert not outcome.stopped_at_limit
     assert outcome.error == "stopped early"
     assert "told to stop (SIGINT), as somebody wanted the result" in outcome.detail
+
+
+def test_a_cancel_goes_first_also_while_the_program_is_ended_by_force(tmp_path: Path) -> None:
+    program = TELL + (
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "def told(*_):\n    open('told', 'w').close()\n    time.sleep(1)\n    os._exit(0)\n"
+        "signal.signal(signal.SIGTERM, told)\n"
+        "tell()\nwait()"
+    )
+    spec = make_spec(tmp_path, program, stop_grace_s=0.2, grace_s=60.0)
+
+    def wish() -> Stop | None:
+        if (spec.cwd / "told").exists():
+            return Stop.CANCEL
+        return Stop.KEEP if written_pids(spec.cwd) else None
+
+    assert run(spec, should_stop=wish).reason == "canceled"
+
+
+def test_what_is_left_of_the_group_is_not_waited_for_in_a_busy_loop(tmp_path: Path) -> None:
+    # The program has ended and nobody holds its pipes: only the group says that somebody saves.
+    program = TELL + (
+        "if os.fork() == 0:\n"
+        "    for number in range(3):\n        os.close(number)\n"
+        "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "    tell()\n    time.sleep(3)\n    os._exit(0)\n"
+        "signal.signal(signal.SIGINT, lambda *_: os._exit(0))\n"
+        "tell()\nwait()"
+    )
+    spec = make_spec(tmp_path, program, grace_s=60.0)
+    stop = stop_when(lambda: len(written_pids(spec.cwd)) >= 2, Stop.KEEP)
+    ticks: list[float] = []
+    outcome = run(spec, should_stop=stop, tick=lambda: ticks.append(time.monotonic()))
+    assert outcome.reason == "stopped_early"
+    assert len(ticks) <= 25 * outcome.duration_s
 
 
 def test_the_signal_is_the_one_that_the_application_names(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from runs.domain.status import Status
@@ -72,6 +75,30 @@ def test_a_heartbeat_is_three_queries_however_many_leases(
     tokens = [make_attempt(worker=worker).token for _ in range(leases)]
     with django_assert_num_queries(3):  # type: ignore[operator]
         renew(_identity(worker), tokens, now=timezone.now(), slots=5, slots_used=leases)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_heartbeat_is_written_as_a_whole_or_not_at_all() -> None:
+    worker = make_worker()
+    attempt = make_attempt(worker=worker)
+
+    def fail(execute: Any, sql: str, *rest: Any) -> Any:
+        if "runs_attempt" in sql:
+            raise OperationalError("gone")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(fail), pytest.raises(OperationalError):
+        renew(_identity(worker), [attempt.token], now=timezone.now(), slots=5, slots_used=1)
+    worker.refresh_from_db()
+    assert worker.beat == 0
+
+
+@pytest.mark.django_db
+def test_a_heartbeat_tells_how_far_the_logs_are_behind() -> None:
+    worker = make_worker()
+    renew(_identity(worker), [], now=timezone.now(), slots=5, slots_used=0, log_lag_s=2.5)
+    worker.refresh_from_db()
+    assert worker.log_lag_s == 2.5
 
 
 class Clock:

@@ -54,7 +54,8 @@ def test_a_run_is_given_back_while_attempts_are_left() -> None:
     run.refresh_from_db()
     assert (run.status, run.end_reason, run.phase, run.token) == (Status.QUEUED, "", "", "")
     assert (run.attempt_number, run.started_at, run.ended_at) == (1, None, None)
-    assert (run.log_bytes, run.cpu_s, run.warnings) == (0, None, [])
+    # What was odd at its submission is so for each attempt.
+    assert (run.log_bytes, run.cpu_s, run.warnings) == (0, None, ["odd"])
     assert _last_text(run) == "Worker w1 was lost; given back for attempt 2 of 2"
     attempt.refresh_from_db()
     assert (attempt.ended_at, attempt.outcome) == (now, "worker_lost")
@@ -372,3 +373,42 @@ def test_a_run_that_cannot_be_taken_back_does_not_hold_up_the_others(
     good.refresh_from_db()
     assert (bad.status, good.status) == (Status.RUNNING, Status.QUEUED)
     assert bad.run_id in caplog.text
+
+
+def test_a_key_that_a_lost_run_held_is_free_after_its_last_attempt() -> None:
+    """A run that hangs blocks its key only for as long as its worker shows life."""
+    from tests.actions.submitting import make_app, submit
+
+    application = make_app(concurrency_expression="{region}", concurrency_limit=1)
+    first, second = submit(application), submit(application)
+    for number in (1, 2):
+        first.refresh_from_db()
+        changes = {"token": f"token-{number}", "attempt_number": number}
+        assert first.move_to(Status.RUNNING, now=timezone.now(), changes=changes)
+        attempt = make_attempt(first, number=number, token=f"token-{number}")
+        second.refresh_from_db()
+        assert second.hold == Run.WAITS_FOR_KEY
+        give_back(first, attempt, timezone.now())
+    assert (first.status, first.end_reason) == (Status.FAILED, EndReason.WORKER_LOST)
+    second.refresh_from_db()
+    assert (second.status, second.hold) == (Status.QUEUED, "")
+
+
+def test_a_run_that_waits_for_a_lost_one_waits_for_its_next_attempt() -> None:
+    """Nothing that waits hangs on a worker: it is released by the end of the run, not before."""
+    from tests.actions.submitting import end, make_app, start, submit
+
+    application = make_app()
+    awaited = submit(application)
+    waiting = submit(application, waits_for=[awaited])
+    start(awaited)
+    attempt = make_attempt(awaited, token=awaited.token)
+    assert give_back(awaited, attempt, timezone.now()) is Status.QUEUED
+    waiting.refresh_from_db()
+    assert (waiting.status, waiting.hold, waiting.open_waits) == ("queued", Run.WAITS_FOR_RUNS, 1)
+    awaited.refresh_from_db()
+    changes = {"token": "second", "attempt_number": 2}
+    assert awaited.move_to(Status.RUNNING, now=timezone.now(), changes=changes)
+    end(awaited)
+    waiting.refresh_from_db()
+    assert (waiting.hold, waiting.open_waits) == ("", 0)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from runs.domain.status import Status
@@ -128,6 +128,27 @@ def test_a_failing_duty_stops_nobody_and_is_logged_at_its_begin_and_its_end(
     assert "odd fails" in begin.getMessage()
     assert begin.exc_info is not None
     assert end.getMessage() == "Scheduler: odd works again after 4 failures."
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_that_is_away_is_one_warning_without_a_traceback(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    blind = []
+
+    def act(now: datetime) -> None:
+        raise error("the server is down")
+
+    duty = Duty("look", 5, act, was_blind=lambda: blind.append(None))
+    with caplog.at_level(logging.WARNING, module.logger.name):
+        _turns(clock, 3, _scheduler("a", clock, duty))
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert not record.exc_info
+    assert "the server is down" in record.getMessage()
+    assert len(blind) == 3
 
 
 def _refuse(*_: object) -> None:

@@ -38,7 +38,7 @@ def test_runs_of_other_accounts_are_only_counted(ann, account):
     text = ann.get("/ledger/?of=installation").content.decode()
     assert "a run of another account" in text
     assert theirs.run_id not in text
-    assert "Reaped given back" in text
+    assert "Runs given back to the queue" in text
 
 
 def test_the_whole_installation_is_for_who_manages_workers(viewer, account):

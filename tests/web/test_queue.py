@@ -46,7 +46,7 @@ def test_each_queue_shows_its_figures(account: Account, viewer: Browser):
     make_run(app, status=Status.RUNNING)
     make_run(app, status=Status.FAILED, queue=gpu)
     figures = {
-        one["queue"].name: (one["figures"].waiting, one["running"], one["figures"].oldest_at)
+        one["queue"].name: (one["figures"].waiting.number, one["running"], one["figures"].oldest_at)
         for one in viewer.get("/queue/").context["queues"]
     }
     assert figures == {"default": (0, 1, None), "gpu": (3, 0, oldest.created_at)}

@@ -345,6 +345,16 @@ def test_runs_around_a_run_are_drawn_and_listed(viewer: Browser, application):
     assert "run-neighbours" not in viewer.get(f"/runs/{alone.run_id}/").content.decode()
 
 
+def test_a_run_that_was_stopped_early_is_told_apart_in_the_drawing(viewer: Browser, application):
+    run = full_run(application, Status.QUEUED, hold="runs", open_waits=1)
+    for name, reason in (("Whole", "exited"), ("Short", "stopped_early")):
+        before = make_run(application, name=name, status=Status.SUCCEEDED, end_reason=reason)
+        RunWait.objects.create(run=run, awaited=before, open=False, outcome="succeeded")
+    page = viewer.get(f"/runs/{run.run_id}/").content.decode()
+    assert 'aria-label="Short, stopped early"' in page
+    assert 'aria-label="Whole, succeeded"' in page
+
+
 def test_a_waiting_run_says_when_it_gives_up_and_on_wish_when_it_should_start(
     viewer: Browser, application, django_assert_max_num_queries
 ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from runs.web.wait_drawing import BOX_HEIGHT, BOX_WIDTH, Link, draw
+from runs.web.wait_drawing import BOX_HEIGHT, BOX_WIDTH, MOST_IN_ROW, Link, draw, fold
 
 
 def rows_of(drawing) -> list[list[str]]:
@@ -68,3 +68,24 @@ def test_a_long_name_is_cut():
     [box] = draw({"a": "x" * 60 + "region 1"}, []).boxes
     assert len(box.name) == 18
     assert box.name.endswith("…region 1")
+
+
+def test_the_end_of_a_wide_row_becomes_one_box_with_its_lines():
+    names = {"head": "Head", **{f"run{number}": "Run" for number in range(60)}, "end": "End"}
+    links = [Link(f"run{number}", "head", open=False) for number in range(60)]
+    links += [Link("end", f"run{number}") for number in range(30)]
+    folded = fold(names, links, first={"run50"})
+    [(stack, members)] = folded.stacks.items()
+    assert folded.names[stack] == f"{len(members)} more runs"
+    assert set(folded.names) | set(members) == {*names, stack}
+    assert "run50" not in members
+    drawing = draw(folded.names, folded.links)
+    assert max(len(row) for row in rows_of(drawing)) == MOST_IN_ROW
+    assert Link(stack, "head", open=False) in folded.links
+    assert Link("end", stack) in folded.links
+    assert len(folded.links) == len(set(folded.links))
+
+
+def test_a_narrow_drawing_is_not_folded():
+    names = dict.fromkeys([f"run{number}" for number in range(MOST_IN_ROW)], "run")
+    assert fold(names, []).stacks == {}

@@ -133,7 +133,9 @@ def test_an_admin_drains_and_resumes(ann: Browser):
     ann.post("/workers/drain/", {"worker": "w1"})
     worker.refresh_from_db()
     assert worker.drain_wanted
-    assert "draining" in text_of(ann.get("/workers/"))
+    text = text_of(ann.get("/workers/"))
+    assert "drained" in text, "nothing runs on it"
+    assert "It takes nothing new." in text
     ann.post("/workers/resume/", {"worker": "w1"})
     worker.refresh_from_db()
     assert not worker.drain_wanted

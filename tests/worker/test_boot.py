@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from runs.models import Worker
+from runs.domain.status import Status
+from runs.models import Worker, WorkerBoot
 from runs.worker import boot
 from runs.worker.boot import Engine, free_row_name, take_name
-from tests.factories import make_worker
+from tests.factories import make_attempt, make_run, make_worker
 from tests.processes import until
 
 
@@ -91,3 +92,22 @@ def test_a_guardian_that_is_gone_is_put_away_and_replaced(
     thread.join(60)
     assert gone.closed
     assert not new.closed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_boot_without_an_end_is_closed_by_the_next_one(engine: Engine) -> None:
+    worker = make_worker(name="w1", host=engine.places.host, boot_id="former", state=Worker.LOST)
+    former = WorkerBoot.objects.create(worker=worker, boot_id="former", host=worker.host, pid=1)
+    run = make_run(status=Status.RUNNING)
+    make_attempt(run, worker=worker)
+    identity = engine._register()
+    assert (identity.worker_id, identity.name) == (worker.pk, "w1")
+    former.refresh_from_db()
+    assert former.ended_at is not None
+    assert former.how == "ended without a word; found at the next start"
+    worker.refresh_from_db()
+    assert (worker.state, worker.boot_id) == (Worker.ACTIVE, identity.boot_id)
+    [open_boot] = WorkerBoot.objects.filter(ended_at__isnull=True)
+    assert open_boot.boot_id == identity.boot_id
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED

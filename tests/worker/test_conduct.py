@@ -24,6 +24,7 @@ from runs.models import (
     Executable,
     InputFile,
     LogChunk,
+    Run,
     RunFile,
 )
 from runs.queue.reaper import give_back
@@ -78,6 +79,21 @@ def test_a_run_is_staged_executed_and_recorded(bench: Bench, app: Any) -> None:
     assert not list(bench.places.runs.iterdir())
 
 
+def test_warnings_of_the_submission_stay_whatever_the_attempts_find(
+    bench: Bench, tmp_path: Path
+) -> None:
+    found = make_app(tmp_path / "app", "exit 3", manifest="runsite: {retries: 1}\n")
+    found.concurrency_expression, found.concurrency_limit = "{zone}", 1
+    found.save()
+    run = bench.make(found)
+    assert (run.status, run.hold) == (Status.QUEUED, Run.WAITS_FOR_RETRY)
+    Run.objects.filter(pk=run.pk).update(hold=Run.NO_HOLD)
+    bench.conductor(bench.claim())
+    run.refresh_from_db()
+    assert (run.status, run.attempt_number) == (Status.FAILED, 2)
+    assert ["`zone`" in warning for warning in run.warnings] == [True]
+
+
 def test_a_missing_archive_ends_the_run_and_names_it(bench: Bench, app: Any) -> None:
     object_store().delete(app.executable.archive_key)
     run = bench.make(app)
@@ -120,20 +136,16 @@ def test_an_input_below_a_file_of_the_application_is_refused(bench: Bench, tmp_p
     assert (run.status, run.end_reason) == (Status.FAILED, EndReason.INPUT_REJECTED), run.detail
 
 
-class FullDisk(LocalStore):
-    """A store whose copies meet a full disk."""
-
-    def fetch(self, key: str, path: Path) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-
-def test_a_full_disk_while_staging_ends_the_run(
+def test_a_file_that_cannot_be_copied_ends_the_run_and_is_named(
     bench: Bench, app: Any, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "object_store", lambda: FullDisk(data_dir / "store"))
+    def refuse(source: str, target: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", target)
+
+    monkeypatch.setattr("shutil.copy2", refuse)
     run = bench.make(app)
     assert (run.status, run.end_reason) == (Status.FAILED, EndReason.NOT_STARTED)
-    assert run.error == "not started: No space left on device"
+    assert run.error == "not started: Permission denied"
     assert str(data_dir) not in run.detail
     assert "Free space" in run.detail
 
@@ -373,3 +385,14 @@ def _conduct(bench: Bench, held: Held) -> None:
         bench.conductor(held)
     finally:
         connection.close()
+
+
+def test_with_one_slot_a_run_and_the_run_that_it_waits_for_both_end(bench: Bench, app: Any) -> None:
+    child = bench.submit(app)
+    parent = bench.submit(app, waits_for=[child], priority=1)
+    for run in (child, parent):
+        held = bench.claim()
+        assert held.claimed.run.pk == run.pk
+        bench.conductor(held)
+        run.refresh_from_db()
+        assert run.status == Status.SUCCEEDED, run.detail

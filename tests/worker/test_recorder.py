@@ -55,6 +55,27 @@ def test_each_flush_makes_one_row_of_what_is_new(recorder):
     assert not recorder.has_news
 
 
+def test_the_lag_is_the_age_of_the_oldest_part_without_a_row(recorder, monkeypatch):
+    at = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: at[0])
+    flusher = Flusher()
+    assert flusher.lag_s() == 0
+    flusher.add(recorder)
+    recorder.write(b"a" * module.ROW_BYTES)
+    at[0] += 2
+    recorder.write(b"b" * 10)
+    at[0] += 3
+    assert flusher.lag_s() == 5
+    recorder.flush(timezone.now())
+    assert flusher.lag_s() == 3
+    recorder.flush(timezone.now())
+    assert flusher.lag_s() == 0
+    at[0] += 60
+    recorder.write(b"c")
+    at[0] += 1
+    assert flusher.lag_s() == 1
+
+
 def test_nothing_new_makes_no_row(recorder):
     assert recorder.flush(timezone.now()) is False
     assert not LogChunk.objects.exists()

@@ -270,3 +270,18 @@ def test_a_request_to_stop_reaches_the_run_and_a_cancel_is_stronger(slots, condu
     until(lambda: held.stop is Stop.KEEP)
     Run.objects.filter(pk=run.pk).update(cancel_requested_at=timezone.now())
     until(lambda: Stop.CANCEL in asked or not slots.held())
+
+
+def test_a_nudge_that_comes_twice_starts_one_run(slots, conductor, application):
+    run = make_run(application)
+    for _ in range(2):
+        slots.wake("default")
+    until(lambda: len(conductor.begun) == 1)
+    for _ in range(5):
+        slots.wake("default")
+    other = make_run(application)
+    slots.wake("default")
+    until(lambda: len(conductor.begun) == 2)
+    begun = sorted(held.claimed.run.pk for held in conductor.begun)
+    assert begun == [run.pk, other.pk]
+    assert Attempt.objects.count() == 2

@@ -40,13 +40,19 @@ class Section:
     words: str
     names: tuple[str, ...]
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no field says that it is optional, as all are."""
+        return self.id != "general"
+
 
 SECTIONS = (
     Section("general", "General", "", ("name", "description", "main_metric")),
     Section(
         "limits",
         "Limits",
-        "Of each run. A run may ask for others in its launch form.",
+        "Of each run; a run may ask for others in its launch form. What stands in an empty field"
+        " in grey holds.",
         (
             *("time_limit_s", "queue_limit_s", "memory_limit_mib", "process_limit"),
             *("log_limit_mib", "log_limit_action", "output_limit_mib", "output_limit_action"),

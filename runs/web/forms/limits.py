@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.core.validators import MaxValueValidator
 
 from runs.domain.limits import NUMBERS, YEAR_S
@@ -141,6 +142,8 @@ def typed(column: str, value: Any) -> Any:
 
 def placeholder(column: str, value: Any) -> str:
     """What holds for a column while its field is empty, as short as a field is wide."""
+    if column == "stop_grace_s" and value is None:
+        value = settings.RUNSITE_GRACE_S
     if value is None or value == "":
         return "no limit"
     shown = str(typed(column, value))
