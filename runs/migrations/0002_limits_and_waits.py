@@ -197,6 +197,10 @@ class Migration(migrations.Migration):
             field=models.CharField(choices=[('submitted', 'submitted'), ('moved', 'moved'), ('cancel requested', 'cancel requested'), ('stop requested', 'stop requested'), ('noted', 'noted')], default='moved', max_length=24),
         ),
         migrations.AddIndex(
+            model_name='attempt',
+            index=models.Index(condition=models.Q(('outcome__in', ['worker_lost', 'worker_stopped'])), fields=['ended_at'], name='attempt_taken_away'),
+        ),
+        migrations.AddIndex(
             model_name='run',
             index=models.Index(condition=models.Q(('status', 'queued')), fields=['lane', 'hold', 'rank', 'id'], name='run_waiting_by_lane'),
         ),

@@ -53,6 +53,11 @@ class Attempt(models.Model):
             models.Index(
                 fields=["worker_name"], condition=Q(ended_at__isnull=True), name="attempt_open"
             ),
+            models.Index(
+                fields=["ended_at"],
+                condition=Q(outcome__in=["worker_lost", "worker_stopped"]),
+                name="attempt_taken_away",
+            ),
         ]
 
     def __str__(self) -> str:

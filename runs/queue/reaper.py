@@ -241,8 +241,8 @@ class Reaper:
         return reaped
 
 
-# Asked every few seconds for as long as an installation lives, and Django takes ten times as long to
-# put a question into words as the database takes to answer it. `_BROKEN` is whether one of the
+# Asked every few seconds for as long as an installation lives, and Django takes ten times as long
+# to put a question into words as the database takes to answer it. `_BROKEN` is whether one of the
 # three below has something to mend.
 _ATTEMPTS = "SELECT id, beat FROM runs_attempt WHERE ended_at IS NULL"
 _WORKERS = "SELECT id, beat FROM runs_worker WHERE state IN ('active', 'draining')"

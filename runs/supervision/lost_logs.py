@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
@@ -12,7 +13,9 @@ from django.db import transaction
 
 from runs.actions.log_sources import ENTRY
 from runs.models import Attempt, LogChunk
-from runs.storage import keys, object_store
+from runs.storage import StorageError, keys, object_store
+
+logger = logging.getLogger(__name__)
 
 BATCH = 50
 
@@ -28,10 +31,13 @@ def tidy_lost_attempts(now: datetime) -> int:
     ended = Attempt.objects.filter(pk__in=with_rows, ended_at__isnull=False).select_related("run")
     count = 0
     for attempt in ended.order_by("pk")[:BATCH]:
-        if not attempt.log_key:
-            _join(attempt)
-        _remove_rows(attempt)
-        count += 1
+        try:
+            if not attempt.log_key:
+                _join(attempt)
+            _remove_rows(attempt)
+            count += 1
+        except (StorageError, OSError) as error:  # one log must not keep back the others
+            logger.warning("The log of attempt %s is joined later: %s", attempt.pk, error)
     return count
 
 
