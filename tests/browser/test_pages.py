@@ -82,6 +82,8 @@ def test_every_page_fits_and_complains_of_nothing(
             assert _pale_words(page) == [], f"{path} {scheme}"
         unnamed = page.evaluate(UNNAMED)
         assert unnamed == [], f"{path}: {unnamed}"
+        ids = page.locator("[id]").evaluate_all("all => all.map(each => each.id)")
+        assert [each for each in set(ids) if ids.count(each) > 1] == [], path
 
 
 UNNAMED = """() => [...document.querySelectorAll('button, a[href], input, select, textarea')]
