@@ -320,6 +320,8 @@ def reap_strays() -> int:
     is known to have left must have been there for ten seconds, as other code may be about to wait
     for it. So the exit status of a `Popen` of another thread is not stolen.
     """
+    if not _has_zombie():
+        return 0  # as nearly always: the table of processes need not be read
     own_session = os.getsid(0)
     own_pid = os.getpid()
     now = time.monotonic()
@@ -342,6 +344,14 @@ def reap_strays() -> int:
         _zombies.clear()
         _zombies.update(seen)
     return reaped
+
+
+def _has_zombie() -> bool:
+    """Whether any child has ended and was not waited for; takes no exit status."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def pipe_holders(inodes: set[int]) -> list[Proc]:

@@ -349,10 +349,10 @@ class _LaneHolds:
 
 def _ahead_of(runs: QuerySet[Run], run: Run) -> QuerySet[Run]:
     """What goes before `run`: one range of an index, which two conditions are not."""
-    return runs.filter(RawSQL(f"{_PLACE} < (%s, %s)", [run.rank, run.pk], BooleanField()))
+    return runs.filter(RawSQL(_GOES_FIRST, [run.rank, run.pk], BooleanField()))
 
 
-_PLACE = "(runs_run.rank, runs_run.id)"
+_GOES_FIRST = "(runs_run.rank, runs_run.id) < (%s, %s)"
 
 
 def _capped(runs: QuerySet[Run]) -> int | None:
