@@ -231,9 +231,9 @@ def test_something_left_behind_does_not_hold_the_build(builder, tmp_path, monkey
 
 UNREACHABLE = """
 case "$UV_NO_INDEX$UV_DEFAULT_INDEX $*" in
-    *venv*) exec {uv} "$@";;
+    *venv*) exec '{uv}' "$@";;
     " "*) echo 'error: Failed to fetch: https://index.example/simple/hello/'; exit 2;;
-    *) exec {uv} "$@";;
+    *) exec '{uv}' "$@";;
 esac
 """
 
