@@ -227,7 +227,7 @@ def _turn_until(
             if condition():
                 return True
             asked = time.monotonic()
-        time.sleep(TURN_S)
+        time.sleep(TURN_S)  # rows, files and processes of others: nothing tells when they change
     if what:
         raise TookTooLong(what)
     return False

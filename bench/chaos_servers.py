@@ -153,7 +153,7 @@ def start_and_wait(server: Member, port: int) -> None:
         if not server.is_up():
             time.sleep(0.3)  # a killed one may still leave something behind for a moment
             server.start()
-        time.sleep(0.05)
+        time.sleep(0.05)  # a port says nothing when it opens; `end` bounds this
 
 
 def answers(port: int) -> bool:
@@ -181,7 +181,7 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         if time.monotonic() > end:
             raise NoServer("the server does not become ready")
-        time.sleep(0.1)
+        time.sleep(0.1)  # a server says nothing when it is ready; `end` bounds this
 
 
 @contextlib.contextmanager

@@ -279,7 +279,7 @@ class Site:
                     member.process.wait(30)
         end = time.monotonic() + 5
         while (left := self.own()) and time.monotonic() < end:
-            time.sleep(0.1)
+            time.sleep(0.1)  # not all are children of ours, so they cannot be waited for
         return [_words(process) for process in left]
 
     def end(self) -> None:
@@ -295,7 +295,7 @@ class Site:
                     process.kill()
             if not left:
                 break
-            time.sleep(0.1)
+            time.sleep(0.1)  # a killed process is gone a moment later; the tries are counted
         for member in self.members.values():
             if member.process is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):

@@ -140,7 +140,7 @@ def _wait_until_started(runs: Sequence[Run], count: int) -> None:
 
     keys = [run.pk for run in runs]
     while Run.objects.filter(pk__in=keys).exclude(status=Status.QUEUED).count() < count:
-        time.sleep(0.05)
+        time.sleep(0.05)  # a row of another process; `--limit` bounds the whole
 
 
 def _starts(told: Sequence[Told]) -> dict[int, float]:

@@ -111,7 +111,7 @@ def _wait(true) -> None:  # type: ignore[no-untyped-def]
     while not true():
         if time.monotonic() > end:
             raise TookTooLong("a step of the measurement did not come")
-        time.sleep(0.02)
+        time.sleep(0.02)  # a row or a process of others; a tenth of the least that is told
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from django.db import models, transaction
 from django.db.models import Q
@@ -41,6 +41,17 @@ DEFAULT_PRIORITY = 6
 def rank_of(priority: int, *, awaited: bool = False) -> int:
     """The place of a run in the order of its queue: by priority, then those others wait for."""
     return 2 * priority - awaited
+
+
+class Told(TypedDict, total=False):
+    """What is told of a move besides its status and time, see `Run.move_to`."""
+
+    reason: EndReason
+    actor: str
+    user: User | None
+    text: str
+    token: str | None
+    changes: Mapping[str, Any] | None
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -268,18 +279,7 @@ class Run(Limits):
         reason = EndReason(self.end_reason)
         return "" if reason is EndReason.EXITED else WORDS[reason]
 
-    def move_to(
-        self,
-        after: Status,
-        *,
-        now: datetime,
-        reason: EndReason = EndReason.NONE,
-        actor: str = "",
-        user: User | None = None,
-        text: str = "",
-        token: str | None = None,
-        changes: Mapping[str, Any] | None = None,
-    ) -> bool:
+    def move_to(self, after: Status, *, now: datetime, **told: Unpack[Told]) -> bool:
         """Move the run to `after` if it still is where this row says; the only writer of status.
 
         One guarded update, and its `RunEvent` in the same transaction. With `token` it happens
@@ -289,16 +289,7 @@ class Run(Limits):
         """
         check_move(Status(self.status), after)
         with transaction.atomic(savepoint=False):
-            moved = self.write_move(
-                after,
-                now=now,
-                reason=reason,
-                actor=actor,
-                user=user,
-                text=text,
-                token=token,
-                changes=changes,
-            )
+            moved = self.write_move(after, now=now, **told)
             if moved and after in FINAL:
                 release_waiting(self, now)
         return moved
