@@ -52,6 +52,7 @@ class EndReason(StrEnum):
     LOG_TOO_LARGE = "log_too_large"
     WORKER_LOST = "worker_lost"
     WORKER_STOPPED = "worker_stopped"
+    FAILED_ELSEWHERE = "failed_elsewhere"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -111,6 +112,7 @@ WORDS: MappingProxyType[EndReason, str] = MappingProxyType(
         EndReason.LOG_TOO_LARGE: "log too large",
         EndReason.WORKER_LOST: "worker lost",
         EndReason.WORKER_STOPPED: "worker stopped",
+        EndReason.FAILED_ELSEWHERE: "failed elsewhere",
         EndReason.INTERNAL_ERROR: "internal error",
     }
 )

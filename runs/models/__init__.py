@@ -16,6 +16,8 @@ from runs.models.counters import Counter
 from runs.models.inputs import InputData, InputFile, ManagedInput, Upload
 from runs.models.queues import Lane, Queue
 from runs.models.runs import Asset, Run, RunEvent, RunFile, RunMetric, RunOption
+from runs.models.secrets import Secret, SecretsCollection
+from runs.models.submissions import Submission
 from runs.models.waits import RunWait
 from runs.models.workers import LoopLease, Worker, WorkerBoot
 
@@ -46,7 +48,10 @@ __all__ = [
     "RunMetric",
     "RunOption",
     "RunWait",
+    "Secret",
+    "SecretsCollection",
     "SignInLink",
+    "Submission",
     "Upload",
     "UsageSample",
     "User",

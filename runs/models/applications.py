@@ -66,10 +66,18 @@ class Application(Limits):
         help_text="End reasons after which it is tried again, separated by spaces.",
     )
     retry_delay_s = models.FloatField(null=True, blank=True)
+    experiment_instance_id = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The instance that experiments take when they name none.",
+    )
     main_metric = models.CharField(max_length=200, blank=True)
     pinned = models.BooleanField(default=False)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(null=True, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -126,7 +134,14 @@ class EnvironmentBuild(models.Model):
 
 
 class Executable(models.Model):
-    """An uploaded build of an application: its archive in the store and its manifest."""
+    """An uploaded build of an application: its archive in the store and its manifest.
+
+    One that a program pushed is checked by a worker before it can be run: until then its archive
+    is the upload as it came, its manifest is what the push declared, and its runs are held.
+    """
+
+    WAITING, CHECKING, READY, FAILED = "waiting", "checking", "ready", "failed"
+    STATES = [(name, name) for name in (WAITING, CHECKING, READY, FAILED)]
 
     application = models.ForeignKey(Application, models.CASCADE, related_name="executables")
     executable_id = models.CharField(max_length=32, unique=True)
@@ -145,10 +160,25 @@ class Executable(models.Model):
     )
     uploaded_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
+    state = models.CharField(max_length=16, choices=STATES, default=READY, db_default=READY)
+    error = models.TextField(blank=True, default="", db_default="")
+    upload = models.ForeignKey(
+        "Upload", models.SET_NULL, null=True, blank=True, related_name="executables"
+    )
+    worker_name = models.CharField(max_length=200, blank=True, default="", db_default="")
+    boot_id = models.CharField(max_length=64, blank=True, default="", db_default="")
+    checked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["application", "number"], name="executable_number"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["state", "id"],
+                condition=Q(state__in=["waiting", "checking"]),
+                name="executables_to_check",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -165,6 +195,7 @@ class Version(models.Model):
     executable = models.ForeignKey(Executable, models.PROTECT, related_name="versions")
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
@@ -193,6 +224,10 @@ class Instance(models.Model):
     options = models.JSONField(default=dict, blank=True)
     execution_class = models.CharField(max_length=64, blank=True)
     content_format = models.CharField(max_length=16, blank=True)
+    output_format = models.CharField(max_length=16, blank=True, default="", db_default="")
+    secrets = models.ForeignKey(
+        "SecretsCollection", models.SET_NULL, null=True, blank=True, related_name="instances"
+    )
     priority = models.PositiveSmallIntegerField(null=True, blank=True)
     queuing_disabled = models.BooleanField(default=False)
     time_limit_s = models.PositiveIntegerField(null=True, blank=True)

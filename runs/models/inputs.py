@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
-from runs.models.accounts import Account, User
+from runs.models.accounts import Account, ApiKey, User
 from runs.models.applications import FORMAT_CHOICES, Application
 
 
@@ -61,6 +61,13 @@ class ManagedInput(models.Model):
     name = models.CharField(max_length=200, blank=True)
     description = models.TextField(blank=True)
     input_data = models.ForeignKey(InputData, models.PROTECT, related_name="managed_inputs")
+    output_format = models.CharField(max_length=16, blank=True, default="", db_default="")
+    from_run = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="The run it was copied of."
+    )
+    from_upload = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="The upload it came by."
+    )
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
@@ -77,16 +84,29 @@ class ManagedInput(models.Model):
 
 
 class Upload(models.Model):
-    """Bytes that somebody sent and that may still become an input or an executable."""
+    """Bytes that somebody sent and that may still become an input or an executable.
+
+    A ticket makes the row, the bytes follow. A store that takes them itself tells nobody: then
+    `completed_at` is set by the first who asks the store.
+    """
+
+    DATA, EXECUTABLE = "data", "executable"
+    PURPOSES = [(name, name) for name in (DATA, EXECUTABLE)]
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="uploads")
+    application = models.ForeignKey(
+        Application, models.CASCADE, null=True, blank=True, related_name="uploads"
+    )
+    purpose = models.CharField(max_length=16, choices=PURPOSES, default=DATA, db_default=DATA)
     upload_id = models.CharField(max_length=32, unique=True)
     file_name = models.CharField(max_length=300, blank=True)
     key = models.CharField(max_length=300)
     size_bytes = models.BigIntegerField(null=True, blank=True)
     sha256 = models.CharField(max_length=64, blank=True)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    api_key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Of its ticket.")
     completed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -32,6 +32,7 @@ from runs.models.applications import (
 from runs.models.inputs import InputData, ManagedInput
 from runs.models.limits import Limits
 from runs.models.queues import Lane, Queue
+from runs.models.secrets import SecretsCollection
 from runs.models.waits import FAIL, POLICIES, release_waiting
 
 STATUS_CHOICES = [(status.value, status.value) for status in Status]
@@ -83,7 +84,11 @@ class Run(Limits):
     """
 
     NO_HOLD, WAITS_FOR_RUNS, WAITS_FOR_KEY, WAITS_FOR_RETRY = "", "runs", "key", "retry"
-    HOLDS = [(name, name) for name in (WAITS_FOR_RUNS, WAITS_FOR_KEY, WAITS_FOR_RETRY)]
+    WAITS_FOR_EXECUTABLE = "executable"
+    HOLDS = [
+        (name, name)
+        for name in (WAITS_FOR_RUNS, WAITS_FOR_KEY, WAITS_FOR_RETRY, WAITS_FOR_EXECUTABLE)
+    ]
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="runs")
     run_id = models.CharField(max_length=32, unique=True)
@@ -97,6 +102,12 @@ class Run(Limits):
     )
     environment = models.ForeignKey(
         Environment, models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    former_instance_id = models.CharField(
+        max_length=128, blank=True, default="", db_default="", help_text="Of one that was deleted."
+    )
+    former_version_id = models.CharField(
+        max_length=128, blank=True, default="", db_default="", help_text="Of one that was deleted."
     )
     name = models.CharField(max_length=200, blank=True)
     description = models.TextField(blank=True)
@@ -138,6 +149,17 @@ class Run(Limits):
     )
     cloned_from = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="clones"
+    )
+    secrets = models.ForeignKey(
+        SecretsCollection, models.SET_NULL, null=True, blank=True, related_name="runs"
+    )
+    batch_experiment_id = models.CharField(max_length=128, blank=True, default="", db_default="")
+    external_id = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Its id where it was executed, for a run that was imported.",
     )
 
     submitted_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
@@ -204,6 +226,11 @@ class Run(Limits):
             models.CheckConstraint(
                 condition=Q(hold="") | Q(status=Status.QUEUED), name="run_hold_while_queued"
             ),
+            models.UniqueConstraint(
+                fields=["application", "external_id"],
+                condition=~Q(external_id=""),
+                name="run_imported_once",
+            ),
         ]
         indexes = [
             models.Index(
@@ -235,6 +262,11 @@ class Run(Limits):
                 fields=["application", "concurrency_key", "rank", "id"],
                 condition=Q(status="queued", hold="key"),
                 name="run_held_by_key",
+            ),
+            models.Index(
+                fields=["executable"],
+                condition=Q(status="queued", hold="executable"),
+                name="run_held_by_executable",
             ),
             models.Index(
                 fields=["queue", "application"],
@@ -348,8 +380,11 @@ class RunEvent(models.Model):
     """Something that happened to a run: a status change, a request to cancel, a warning."""
 
     SUBMITTED, MOVED, CANCEL_REQUESTED, NOTED = "submitted", "moved", "cancel requested", "noted"
-    STOP_REQUESTED = "stop requested"
-    KINDS = [(kind, kind) for kind in (SUBMITTED, MOVED, CANCEL_REQUESTED, STOP_REQUESTED, NOTED)]
+    STOP_REQUESTED, RECORDED = "stop requested", "recorded"
+    KINDS = [
+        (kind, kind)
+        for kind in (SUBMITTED, RECORDED, MOVED, CANCEL_REQUESTED, STOP_REQUESTED, NOTED)
+    ]
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=24, choices=KINDS, default=MOVED)
