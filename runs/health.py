@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from runs import migrations
@@ -88,7 +88,8 @@ def check_migrations() -> str:
             applied = {name for (name,) in cursor.fetchall()}
     except DatabaseError:
         applied = set()
-    missing = {name for _, name, _ in iter_modules(migrations.__path__)} - applied
+    known = {name for _, name, _ in iter_modules(migrations.__path__) if name[0] != "_"}
+    missing = known - applied
     if missing:
         return (
             f"The database is older than this release: {len(missing)} migrations are missing. "
@@ -213,3 +214,11 @@ _probes = {
     "worker": Probe("workers' table", check_workers),
     "scheduler": Probe("scheduler's lease", check_scheduler),
 }
+
+
+def is_database_away(error: BaseException | None) -> bool:
+    """Whether the database is what failed, and not a question of ours that it could not read."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    # SQLite has one class for both.
+    return not str(error).startswith(("no such", "near ", "table ", "wrong number"))

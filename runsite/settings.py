@@ -90,9 +90,10 @@ def _networks(name: str) -> tuple[str, ...]:
     return found
 
 
-RUNSITE_PUBLIC_URL = (
-    env.url("RUNSITE_PUBLIC_URL", None, schemes=("http", "https")) or _default_public_url()
-)
+_given_public_url = env.url("RUNSITE_PUBLIC_URL", None, schemes=("http", "https"))
+RUNSITE_PUBLIC_URL = _given_public_url or _default_public_url()
+# Links that we hand out lead to it when it was set, else to the host that was asked.
+RUNSITE_PUBLIC_URL_IS_SET = _given_public_url is not None
 RUNSITE_TRUSTED_PROXIES = _networks("RUNSITE_TRUSTED_PROXIES")
 RUNSITE_ALLOWED_HOSTS = env.words("RUNSITE_ALLOWED_HOSTS")
 
@@ -111,6 +112,8 @@ def _allowed_hosts() -> list[str]:
 
 
 ALLOWED_HOSTS = _allowed_hosts()
+
+RUNSITE_API_RATE = env.integer("RUNSITE_API_RATE", 0, minimum=0)
 
 # --- Workers ----------------------------------------------------------------------------------
 
@@ -346,6 +349,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "runs.web.middleware.SecurityHeadersMiddleware",
+    "runs.api.middleware.ApiMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

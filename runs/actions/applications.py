@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -12,7 +12,7 @@ from django.utils import timezone
 from runs.actions.actors import Actor
 from runs.actions.application_settings import RunSettings, settings_columns
 from runs.actions.audit import record_change
-from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed
+from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed, Taken
 from runs.domain.ids import is_chosen_id
 from runs.domain.roles import may
 from runs.models import Account, Application
@@ -21,6 +21,8 @@ from runs.storage import keys, object_store
 RESERVED_IDS = frozenset({"new"})
 """Ids that stand for pages of their own."""
 LONGEST_DESCRIPTION = 10_000
+LATEST = "latest"
+"""The instance that is always there and always runs the newest executable."""
 
 
 def create_application(
@@ -56,7 +58,7 @@ def create_application(
             )
             _record(application, actor, "created", now=now)
     except IntegrityError as error:
-        raise FieldsInvalid({"application_id": [_taken(application_id)]}) from error
+        raise Taken({"application_id": [_taken(application_id)]}) from error
     return application
 
 
@@ -72,7 +74,12 @@ def check_new_application(
     elif account.applications.filter(application_id=application_id).exists():
         errors["application_id"] = [_taken(application_id)]
     if errors:
-        raise FieldsInvalid(errors)
+        raise_invalid(errors, "application_id", _taken(application_id))
+
+
+def raise_invalid(errors: dict[str, list[str]], field: str, taken: str) -> NoReturn:
+    """Raise `Taken` when all that is wrong is an id that another thing has, else what is wrong."""
+    raise (Taken if errors == {field: [taken]} else FieldsInvalid)(errors)
 
 
 def update_application(
@@ -124,6 +131,55 @@ def update_application(
     changed = [field for field, value in columns.items() if getattr(application, field) != value]
     if not changed:
         return application
+    with transaction.atomic():
+        Application.objects.filter(pk=application.pk).update(**columns)
+        _record(application, actor, "changed", detail=", ".join(changed), now=now)
+    for field, value in columns.items():
+        setattr(application, field, value)
+    return application
+
+
+def describe_application(
+    *,
+    application: Application,
+    actor: Actor,
+    name: str | None = None,
+    description: str | None = None,
+    default_instance_id: str | None = None,
+    experiment_instance_id: str | None = None,
+    now: datetime | None = None,
+) -> Application:
+    """Change what an application is called and which instances it takes; None leaves it so.
+
+    The default instance may be empty or `latest`: then runs take the newest executable. Raises
+    `FieldsInvalid` for an instance that is not there.
+    """
+    check_manages(actor)
+    columns: dict[str, Any] = {}
+    errors = _text_errors(name or "", description or "")
+    if name is not None:
+        columns["name"] = name.strip() or application.application_id
+    if description is not None:
+        columns["description"] = description
+    if default_instance_id is not None:
+        columns["default_instance"] = None
+        if default_instance_id not in {"", LATEST}:
+            chosen = application.instances.filter(instance_id=default_instance_id).first()
+            if chosen is None:
+                errors["default_instance"] = [
+                    f"There is no instance `{default_instance_id[:128]}` in this application."
+                ]
+            columns["default_instance"] = chosen
+    if experiment_instance_id is not None:
+        if id_fault(experiment_instance_id) and experiment_instance_id:
+            errors["default_experiment_instance"] = [id_fault(experiment_instance_id)]
+        columns["experiment_instance_id"] = experiment_instance_id
+    if errors:
+        raise FieldsInvalid(errors)
+    changed = [field for field, value in columns.items() if getattr(application, field) != value]
+    if not changed:
+        return application
+    columns["updated_at"] = now or timezone.now()
     with transaction.atomic():
         Application.objects.filter(pk=application.pk).update(**columns)
         _record(application, actor, "changed", detail=", ".join(changed), now=now)

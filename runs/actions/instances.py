@@ -12,10 +12,10 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from runs.actions.actors import Actor
-from runs.actions.applications import LONGEST_DESCRIPTION, check_manages, id_fault
+from runs.actions.applications import LONGEST_DESCRIPTION, check_manages, id_fault, raise_invalid
 from runs.actions.audit import record_change
 from runs.domain.content import FORMATS
-from runs.domain.errors import Conflict, FieldsInvalid, OptionsInvalid
+from runs.domain.errors import Conflict, FieldsInvalid, OptionsInvalid, Taken
 from runs.domain.manifest import Manifest, manifest_from_json
 from runs.domain.options import check_options
 from runs.models import Application, Instance, Version
@@ -57,7 +57,7 @@ def create_instance(
     elif application.instances.filter(instance_id=instance_id).exists():
         errors["instance_id"] = [_taken(instance_id)]
     if errors:
-        raise FieldsInvalid(errors)
+        raise_invalid(errors, "instance_id", _taken(instance_id))
     _check_options(application, values)
     now = now or timezone.now()
     try:
@@ -72,7 +72,7 @@ def create_instance(
             )
             _record(instance, actor, "created", now=now)
     except IntegrityError as error:
-        raise FieldsInvalid({"instance_id": [_taken(instance_id)]}) from error
+        raise Taken({"instance_id": [_taken(instance_id)]}) from error
     return instance
 
 

@@ -8,10 +8,10 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from runs.actions.actors import Actor
-from runs.actions.applications import LONGEST_DESCRIPTION, check_manages, id_fault
+from runs.actions.applications import LONGEST_DESCRIPTION, check_manages, id_fault, raise_invalid
 from runs.actions.audit import record_change
 from runs.domain.content import is_folder_format
-from runs.domain.errors import FieldsInvalid, InputRejected
+from runs.domain.errors import InputRejected, Taken
 from runs.models import Application, InputData, ManagedInput, Run
 
 
@@ -29,7 +29,7 @@ def check_new_input(
     if len(description) > LONGEST_DESCRIPTION:
         errors["description"] = [f"A description has at most {LONGEST_DESCRIPTION:,} characters."]
     if errors:
-        raise FieldsInvalid(errors)
+        raise_invalid(errors, "input_id", _taken(input_id))
 
 
 def create_managed_input(
@@ -73,7 +73,7 @@ def create_managed_input(
             )
             _record(managed, actor, "created", now=now)
     except IntegrityError as error:
-        raise FieldsInvalid({"input_id": [_taken(input_id)]}) from error
+        raise Taken({"input_id": [_taken(input_id)]}) from error
     return managed
 
 

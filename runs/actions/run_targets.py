@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runs.actions.run_limits import usual_limits
-from runs.domain.errors import Conflict, InputRejected
+from runs.domain.errors import Conflict, InputRejected, NothingPushed
 from runs.domain.manifest import Manifest, manifest_from_json
 from runs.models import Application, Executable, InputData, Instance, Version
 
@@ -39,7 +39,7 @@ def resolve_target(*, application: Application, instance: Instance | None = None
     version = instance.version if instance else None
     executable = version.executable if version else application.executable
     if executable is None:
-        raise Conflict(
+        raise NothingPushed(
             f"{application} has no executable yet. Upload one on its page, then launch again."
         )
     return Target(instance, version, executable, manifest_from_json(executable.manifest))

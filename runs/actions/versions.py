@@ -8,9 +8,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from runs.actions.actors import Actor
-from runs.actions.applications import LONGEST_DESCRIPTION, check_manages, id_fault
+from runs.actions.applications import LONGEST_DESCRIPTION, check_manages, id_fault, raise_invalid
 from runs.actions.audit import record_change
-from runs.domain.errors import Conflict, FieldsInvalid
+from runs.domain.errors import Conflict, FieldsInvalid, NothingPushed, Taken
 from runs.models import Application, Executable, Version
 
 
@@ -31,7 +31,7 @@ def create_version(
     check_manages(actor)
     executable = executable or application.executable
     if executable is None:
-        raise Conflict(f"{application} has no executable yet. Upload one, then name it.")
+        raise NothingPushed(f"{application} has no executable yet. Upload one, then name it.")
     if executable.application_id != application.pk:
         raise FieldsInvalid({"executable": ["This build is of another application."]})
     errors = _text_errors(name, description)
@@ -40,7 +40,7 @@ def create_version(
     elif application.versions.filter(version_id=version_id).exists():
         errors["version_id"] = [_taken(version_id)]
     if errors:
-        raise FieldsInvalid(errors)
+        raise_invalid(errors, "version_id", _taken(version_id))
     try:
         with transaction.atomic():
             version = Version.objects.create(
@@ -54,7 +54,7 @@ def create_version(
             )
             _record(version, actor, "created", detail=f"build {executable.number}", now=now)
     except IntegrityError as error:
-        raise FieldsInvalid({"version_id": [_taken(version_id)]}) from error
+        raise Taken({"version_id": [_taken(version_id)]}) from error
     return version
 
 

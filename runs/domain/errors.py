@@ -43,6 +43,10 @@ class TooLarge(RunsiteError):
     status = 413
 
 
+class NothingPushed(Conflict):
+    """The application has no executable yet."""
+
+
 class IllegalMove(RunsiteError):
     """A run was asked to take a status that cannot follow its present one."""
 
@@ -82,6 +86,10 @@ class FieldsInvalid(RunsiteError):
         self.errors = {name: list(texts) for name, texts in errors.items()}
 
 
+class Taken(FieldsInvalid):
+    """The id that was chosen for a new thing belongs to another already."""
+
+
 class OptionsInvalid(FieldsInvalid):
     """Options do not fit their definitions; `errors` has the messages of each option."""
 
@@ -90,3 +98,7 @@ class TooManyAttempts(RunsiteError):
     """Something was tried too often in a short time."""
 
     status = 429
+
+
+class QueueFull(TooManyAttempts):
+    """A run that was not to wait could not be started at once."""

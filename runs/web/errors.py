@@ -7,13 +7,13 @@ import sys
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
+from runs.health import is_database_away
 from runs.storage import ObjectMissing, StorageError
 from runs.web.access import load_person, public, wants_page
 
@@ -138,7 +138,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     A database that is away is 503: nobody's fault here, and runs go on without it.
     """
     error = sys.exc_info()[1]
-    if _is_away(error):
+    if is_database_away(error):
         logger.warning("the database failed at %s %s: %s", request.method, request.path, error)
         status, message = 503, _DATABASE_AWAY
     else:
@@ -157,19 +157,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _is_away(error: BaseException | None) -> bool:
-    """Whether the database is what failed, and not a question of ours that it could not read."""
-    if not isinstance(error, OperationalError | InterfaceError):
-        return False
-    # SQLite has one class for both.
-    return not str(error).startswith(("no such", "near ", "table ", "wrong number"))
-
-
 def _page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     try:
         load_person(request)
     except Exception as error:  # the database may be what is broken; the page needs no person
-        known = None if _is_away(error) else error
+        known = None if is_database_away(error) else error
         logger.warning("who asks could not be found for an error page", exc_info=known)
         request.user = None  # type: ignore[assignment] # base.html then draws no menu
     return render(request, "errors/error.html", context, status=context["status"])
