@@ -13,7 +13,11 @@ def main() -> int:
     from runsite.env import SettingError
 
     try:
-        if sys.argv[1:] == ["serve"]:  # loads Django only when something has changed
+        if sys.argv[1:2] == ["serve"] and "--tls" in sys.argv[2:]:
+            # Before the settings are read, and for every process that the console starts.
+            os.environ["RUNSITE_TLS"] = "auto"
+        if sys.argv[1:] in (["serve"], ["serve", "--tls"]):
+            # Loads Django only when something has changed.
             from runsite import console
 
             return console.serve()

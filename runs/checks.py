@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.utils import timezone
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -40,7 +41,8 @@ def check_public_address(
         found.append(
             Warning(
                 "The public address is http://: passwords and keys travel in the clear.",
-                hint="Put a proxy with TLS in front and set RUNSITE_PUBLIC_URL to https://…",
+                hint="Serve TLS (RUNSITE_TLS=auto, or a certificate), or put a proxy with TLS in "
+                "front and set RUNSITE_PUBLIC_URL to https://…",
                 id="runs.W002",
             )
         )
@@ -78,7 +80,8 @@ def check_proxies(
 ) -> list[CheckMessage]:
     """W004: behind a proxy every browser would have the proxy's address."""
     public = urlsplit(settings.RUNSITE_PUBLIC_URL)
-    if public.scheme == "https" and not settings.RUNSITE_TRUSTED_PROXIES:
+    behind = public.scheme == "https" and settings.RUNSITE_TLS == "off"
+    if behind and not settings.RUNSITE_TRUSTED_PROXIES:
         return [
             Warning(
                 "The public address is https://, and no proxy is trusted: everybody seems to "
@@ -88,6 +91,37 @@ def check_proxies(
             )
         ]
     return []
+
+
+@register(Tags.security)
+def check_tls(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """E002: files that cannot be served; W007: links that would not answer."""
+    if settings.RUNSITE_TLS == "off":
+        return []
+    found: list[CheckMessage] = []
+    if settings.RUNSITE_PUBLIC_URL.startswith("http:"):
+        found.append(
+            Warning(
+                "The console serves TLS, but its public address is http://: links to it and to "
+                "files lead nowhere, and cookies are not kept off plain HTTP.",
+                hint="Set RUNSITE_PUBLIC_URL to https://…, or unset it.",
+                id="runs.W007",
+            )
+        )
+    from runsite.env import SettingError
+    from runsite.tls import check_given
+
+    try:
+        check_given(settings, now=timezone.now())
+    except SettingError as error:
+        found.append(
+            Error(
+                str(error),
+                hint="Mend RUNSITE_TLS_CERTIFICATE and RUNSITE_TLS_KEY, or unset both.",
+                id="runs.E002",
+            )
+        )
+    return found
 
 
 @register(Tags.security)

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from runs.domain.status import EndReason, Status
+from runs.domain.status import FINAL, EndReason, Status
 from runs.models import Account, Attempt, Counter, LoopLease, Queue, Run, Worker
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -32,6 +32,7 @@ STATES: Mapping[str, str] = {
     Run.WAITS_FOR_RUNS: "waits for runs",
     Run.WAITS_FOR_KEY: "waits for its key",
     Run.WAITS_FOR_RETRY: "waits for its retry",
+    Run.WAITS_FOR_EXECUTABLE: "waits for its executable",
 }
 """What a queued run waits for, by its `hold`."""
 
@@ -166,20 +167,34 @@ class _Tables(Collector):
         rows = (
             Run.objects.filter(pk__in=ended.values("pk")[:MOST_COUNTED])
             .order_by()
-            .values_list("status", "end_reason")
+            .values_list("status", "end_reason", "run_type")
             .annotate(Count("pk"))
         )
         family = GaugeMetricFamily(
             "runsite_runs_ended_last_hour",
-            f"Runs that ended in the last hour, {MOST_COUNTED} at most",
+            f"Runs that ended here in the last hour, {MOST_COUNTED} at most",
             labels=["status", "end_reason"],
         )
-        counts = {(status, reason): number for status, reason, number in rows}
+        recorded = GaugeMetricFamily(
+            "runsite_runs_recorded_last_hour",
+            "Runs that ended elsewhere in the last hour and were recorded here",
+            labels=["status"],
+        )
+        counts: dict[tuple[str, str], int] = defaultdict(int)
+        elsewhere: dict[str, int] = dict.fromkeys(sorted(FINAL), 0)
+        for status, reason, run_type, number in rows:
+            if run_type == Run.EXTERNAL:
+                elsewhere[status] += number
+            else:
+                counts[status, reason] += number
         # Alarms need a line that is there before the first accident.
         counts.setdefault((Status.FAILED, EndReason.WORKER_LOST), 0)
         for (status, reason), number in sorted(counts.items()):
             family.add_metric([status, reason], number)
+        for status, number in elsewhere.items():
+            recorded.add_metric([status], number)
         yield family
+        yield recorded
 
     def _age(self, at: datetime | None) -> float:
         return max(0.0, (self._now - at).total_seconds()) if at else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import ssl
 import sys
 import time
 from datetime import timedelta
@@ -47,13 +48,16 @@ def _announce(settings: ModuleType, notes: list[str], parent: int) -> int:
     begin = time.monotonic()
     patient = True
     while os.getppid() == parent:
-        ready, reason = _ready(settings.RUNSITE_HOST, settings.RUNSITE_PORT)
+        ready, reason = _ready(
+            settings.RUNSITE_HOST, settings.RUNSITE_PORT, context=_trusting(settings.RUNSITE_TLS)
+        )
         if ready:
             lines = [
                 "",
                 f"  Runsite answers at {settings.RUNSITE_PUBLIC_URL}",
                 f"  Sign in (once, within {LINK_HOURS} hours): {link}",
                 *(f"  {note}" for note in notes),
+                *(f"  {line}" for line in _client_lines(settings)),
                 f"  Data and logs: {settings.RUNSITE_DATA_DIR}",
                 "  Stop: Ctrl-C",
                 "",
@@ -99,10 +103,41 @@ def sign_in_link(settings: ModuleType) -> str:
     return sign_in_address(secret)
 
 
-def _ready(host: str, port: int) -> tuple[bool, str]:
-    """Whether /readyz says yes, and what it says otherwise."""
+def _client_lines(settings: ModuleType) -> list[str]:
+    """How the published command line, which speaks nothing but TLS, gets to know the console."""
+    if settings.RUNSITE_TLS == "off":
+        return []
+    from django.db import connection
+
+    from runs.models import Account
+    from runsite import tls
+
+    slug = Account.objects.order_by("pk").values_list("slug", flat=True).first()
+    connection.close()
+    return tls.client_lines(settings, account=slug or "ACCOUNT")
+
+
+def _trusting(tls: str) -> ssl.SSLContext | None:
+    """TLS that looks at no certificate: we ask our own process on this machine, and tell nothing.
+
+    A certificate that was given need not hold the address on which we ask.
+    """
+    if tls == "off":
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _ready(host: str, port: int, *, context: ssl.SSLContext | None = None) -> tuple[bool, str]:
+    """Whether /readyz says yes, and what it says otherwise; over TLS with a `context`."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection = (
+        http.client.HTTPConnection(host, port, timeout=5)
+        if context is None
+        else http.client.HTTPSConnection(host, port, timeout=5, context=context)
+    )
     try:
         connection.request("GET", "/readyz", headers={"Host": f"localhost:{port}"})
         answer = connection.getresponse()

@@ -18,6 +18,7 @@ import socket
 import sys
 import tempfile
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -48,6 +49,7 @@ def serve() -> int:
         if lock is not None:
             leftovers.end(f"{MARK}={settings.RUNSITE_DATA_DIR}", limit_s=5)
         _check_port(settings.RUNSITE_HOST, settings.RUNSITE_PORT)
+        remarks = _check_tls(settings)
         _make_data_dir(settings)
         if lock is None:
             lock = _lock(settings)
@@ -56,7 +58,7 @@ def serve() -> int:
 
         from runsite import preparation
 
-        notes = preparation.prepare()
+        notes = preparation.prepare() + remarks + _prepare_tls(settings)
         _become_manager(settings, lock, notes)
     except KeyboardInterrupt:
         return 0
@@ -71,6 +73,8 @@ def web() -> NoReturn:
     from runsite import preparation
 
     _check_port(settings.RUNSITE_HOST, settings.RUNSITE_PORT)
+    for remark in _check_tls(settings) + _prepare_tls(settings):
+        print(f"runsite: {remark}", file=sys.stderr)
     preparation.collect_static_files()
     _become(web_words())
 
@@ -105,6 +109,7 @@ def web_words() -> list[str]:
         # Idle event streams would hold the process for ever.
         *("--workers-kill-timeout", "2s"),
         *("--http", "1", "--no-ws", "--log-level", "warning"),
+        *_tls_words(settings),
         "runsite.wsgi:application",
     ]
 
@@ -247,6 +252,35 @@ def require_kept_key(settings: ModuleType) -> None:
             "processes of the installation the same key of at least 32 random characters, "
             "or start once with ./script/server, which makes one."
         )
+
+
+# --- TLS: its library is loaded only where it is used -----------------------------------------
+
+
+def _check_tls(settings: ModuleType) -> list[str]:
+    """Refuse files that cannot be served; what people should know about them."""
+    if settings.RUNSITE_TLS == "off":
+        return []
+    from runsite import tls
+
+    return tls.check_given(settings, now=datetime.now(UTC))
+
+
+def _prepare_tls(settings: ModuleType) -> list[str]:
+    """Make the console's own certificate, where wanted; what people should know about it."""
+    if settings.RUNSITE_TLS == "off":
+        return []
+    from runsite import tls
+
+    return tls.prepare(settings, now=datetime.now(UTC))
+
+
+def _tls_words(settings: ModuleType) -> list[str]:
+    if settings.RUNSITE_TLS == "off":
+        return []
+    from runsite import tls
+
+    return tls.server_words(settings)
 
 
 def _set_environment(settings: ModuleType) -> None:

@@ -100,13 +100,18 @@ def folder(name: str, default: Path) -> Path:
     if value is None:
         return default.absolute()
     if "\n" in value or "\0" in value:
-        raise SettingError(f"{name} holds a line break; give the path of one folder.")
+        raise SettingError(f"{name} holds a line break; give one path.")
     try:
         return Path(os.path.abspath(Path(value).expanduser()))  # noqa: PTH100 (keeps links)
     except RuntimeError:
         raise SettingError(
             f"{name} is {value!r}, and the home it names is unknown; give a full path."
         ) from None
+
+
+def file(name: str) -> Path | None:
+    """A file as an absolute path, as `folder` reads one; None when the variable is absent."""
+    return folder(name, Path()) if given(name) is not None else None
 
 
 def folders(name: str) -> tuple[Path, ...]:

@@ -57,12 +57,32 @@ if RUNSITE_STREAMS >= RUNSITE_WEB_THREADS:
         f"({RUNSITE_WEB_THREADS}), else no thread is left to answer pages."
     )
 
+# A certificate and key that are given, or the console's own in the data directory.
+RUNSITE_TLS_CERTIFICATE = env.file("RUNSITE_TLS_CERTIFICATE")
+RUNSITE_TLS_KEY = env.file("RUNSITE_TLS_KEY")
+RUNSITE_TLS_DIR = RUNSITE_DATA_DIR / "tls"
+if (RUNSITE_TLS_CERTIFICATE is None) != (RUNSITE_TLS_KEY is None):
+    raise env.SettingError(
+        "RUNSITE_TLS_CERTIFICATE and RUNSITE_TLS_KEY belong together; set both or none."
+    )
+
+
+def _tls() -> str:
+    """How the web process serves: `off`, `files` (those given) or `auto` (its own)."""
+    wanted = env.text("RUNSITE_TLS", choices=("off", "auto"))
+    if wanted != "off" and RUNSITE_TLS_CERTIFICATE is not None:
+        return "files"
+    return wanted or "off"
+
+
+RUNSITE_TLS = _tls()
 _ALL_ADDRESSES = RUNSITE_HOST in {"0.0.0.0", "::"}
 
 
 def _default_public_url() -> str:
     host = "127.0.0.1" if _ALL_ADDRESSES else RUNSITE_HOST
-    return f"http://{f'[{host}]' if ':' in host else host}:{RUNSITE_PORT}"
+    scheme = "http" if RUNSITE_TLS == "off" else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{RUNSITE_PORT}"
 
 
 def _own_names() -> set[str]:
@@ -182,6 +202,13 @@ RUNSITE_SECRET_KEY_IS_TEMPORARY = _secret_key is None
 SECRET_KEY = _secret_key or secrets.token_urlsafe(48)
 if len(SECRET_KEY) < 32:
     raise env.SettingError("RUNSITE_SECRET_KEY is too short; give at least 32 random characters.")
+
+# What secrets of runs are sealed with; without one of its own it is the key above. Workers need it,
+# so with a key of its own they need not have the one that signs sessions.
+RUNSITE_SECRETS_KEY = env.secret("RUNSITE_SECRETS_KEY")
+if RUNSITE_SECRETS_KEY is not None and len(RUNSITE_SECRETS_KEY) < 32:
+    raise env.SettingError("RUNSITE_SECRETS_KEY is too short; give at least 32 random characters.")
+RUNSITE_FORMER_SECRET_KEYS = tuple((env.secret("RUNSITE_FORMER_SECRET_KEYS") or "").split())
 
 # --- Database ---------------------------------------------------------------------------------
 
@@ -408,7 +435,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "SAMEORIGIN"  # figures stand in frames of ours
-if _https:
+if _https and RUNSITE_TLS == "off":
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Uploads ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from runsite import env
 
 FORM = "s3://bucket/prefix?endpoint=https://host:port&region=name&path_style=1"
-WORDS = ("endpoint", "region", "path_style")
+WORDS = ("endpoint", "region", "path_style", "presign", "public")
 PREFIX_LENGTH = 100
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
@@ -43,26 +43,28 @@ def parse_store_url(name: str, value: str) -> dict[str, Any] | None:
     return {
         "bucket": bucket,
         "prefix": prefix,
-        "endpoint": _endpoint(name, words.get("endpoint", "")),
+        "endpoint": _endpoint(name, "endpoint", words.get("endpoint", "")),
         "region": words.get("region") or None,
-        "path_style": _flag(name, words.get("path_style", "")),
+        "path_style": _flag(name, "path_style", words.get("path_style", "")),
+        "presign": _flag(name, "presign", words.get("presign", "")) is not False,
+        "public": _endpoint(name, "public", words.get("public", "")),
     }
 
 
-def _endpoint(name: str, value: str) -> str | None:
+def _endpoint(name: str, word: str, value: str) -> str | None:
     if not value:
         return None
-    env.check_url(f"The endpoint in {name}", value, ("https", "http"))
+    env.check_url(f"The {word} in {name}", value, ("https", "http"))
     parts = urlsplit(value)
     if parts.username is not None or not parts.hostname or parts.path.strip("/") or parts.query:
         raise env.SettingError(
-            f"The endpoint in {name} is more than a host; give it as endpoint=https://host:port"
+            f"The {word} in {name} is more than a host; give it as {word}=https://host:port"
         )
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _flag(name: str, value: str) -> bool | None:
+def _flag(name: str, word: str, value: str) -> bool | None:
     known = {"": None, "1": True, "0": False}
     if value not in known:
-        raise env.SettingError(f"path_style in {name} is {value[:20]!r}; give 1 or 0.")
+        raise env.SettingError(f"{word} in {name} is {value[:20]!r}; give 1 or 0.")
     return known[value]

@@ -8,7 +8,10 @@ from typing import Any
 
 from django.utils import timezone
 
+from runs.actions.actors import product
+from runs.actions.secrets import create_collection
 from runs.domain.ids import new_id, new_run_id
+from runs.domain.secrets import SecretValue
 from runs.domain.status import FINAL, EndReason, Status
 from runs.models import (
     Account,
@@ -26,6 +29,7 @@ from runs.models import (
     Queue,
     Run,
     RunEvent,
+    SecretsCollection,
     User,
     Version,
     Worker,
@@ -148,6 +152,23 @@ def make_managed_input(application: Application | None = None, **fields: Any) ->
     )
 
 
+def make_secrets(
+    application: Application | None = None, values: dict[str, str] | None = None, **fields: Any
+) -> SecretsCollection:
+    """A collection with `values` by location; a location with a dot or a slash is a file."""
+    given = {"API_KEY": "value-of-the-api-key"} if values is None else values
+    fields.setdefault("collection_id", f"secrets-{next(_numbers)}")
+    return create_collection(
+        application=application or make_application(),
+        actor=product("tests"),
+        secrets=[
+            SecretValue("file" if "." in place or "/" in place else "env", place, value)
+            for place, value in given.items()
+        ],
+        **fields,
+    )
+
+
 def make_queue(account: Account | None = None, **fields: Any) -> Queue:
     return Queue.objects.create(account=account or make_account(), **{"name": "default", **fields})
 
@@ -237,4 +258,27 @@ def make_attempt(run: Run | None = None, **fields: Any) -> Attempt:
             "host": worker.host,
             **fields,
         },
+    )
+
+
+def make_tracked_run(
+    application: Application | None = None, status: str = "succeeded", **fields: Any
+) -> Run:
+    """A run that was executed elsewhere, recorded as any other: it needs a store.
+
+    `output`, `files`, `log`, `metrics`, `statistics` and `assets` are the parts that were sent.
+    """
+    from runs.actions.actors import product
+    from runs.actions.tracked_runs import TrackedResult, record_run
+
+    application = application or make_application()
+    names = ("output", "files", "log", "metrics", "statistics", "assets")
+    result = TrackedResult(**{name: fields.pop(name) for name in names if name in fields})
+    usual = {"actor": product(), "input_format": "json", "output_format": "json"}
+    return record_run(
+        account=application.account,
+        application=application,
+        status=status,
+        result=result,
+        **{**usual, **fields},
     )

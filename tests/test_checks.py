@@ -12,6 +12,7 @@ ALL = (
     checks.check_debug,
     checks.check_proxies,
     checks.check_store,
+    checks.check_tls,
 )
 
 
@@ -30,6 +31,7 @@ def good(settings) -> None:
     settings.DEBUG = False
     settings.RUNSITE_STORE = None
     settings.RUNSITE_S3_ACCESS_KEY = None
+    settings.RUNSITE_TLS = "off"
 
 
 def test_the_defaults_are_fine():
@@ -82,3 +84,22 @@ def test_objects_in_the_clear(settings, endpoint, ids):
 def test_keys_of_a_store_that_is_not_used(settings):
     settings.RUNSITE_S3_ACCESS_KEY = "key"
     assert found() == ["runs.W006"]
+
+
+def test_tls_of_its_own_needs_no_proxy(settings):
+    settings.RUNSITE_TLS = "auto"
+    settings.RUNSITE_PUBLIC_URL = "https://console.example.org"
+    assert found() == []
+
+
+def test_links_without_tls_to_a_console_with_it(settings):
+    settings.RUNSITE_TLS = "auto"
+    assert found() == ["runs.W007"]
+
+
+def test_certificate_files_that_cannot_be_served(settings, tmp_path):
+    settings.RUNSITE_TLS = "files"
+    settings.RUNSITE_PUBLIC_URL = "https://127.0.0.1:8000"
+    settings.RUNSITE_TLS_CERTIFICATE = tmp_path / "missing.pem"
+    settings.RUNSITE_TLS_KEY = tmp_path / "missing.key"
+    assert found() == ["runs.E002"]

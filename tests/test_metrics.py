@@ -20,6 +20,7 @@ from tests.factories import (
     make_application,
     make_attempt,
     make_run,
+    make_tracked_run,
     make_user,
     make_worker,
 )
@@ -118,6 +119,18 @@ def test_the_last_hour_is_told_by_end_reason():
     assert figure(found, name, status="failed", end_reason="worker_lost") == 0
     assert ("runsite_runs_ended_last_hour", frozenset()) not in found
     assert sum(value for (key, _), value in found.items() if key.endswith("last_hour")) == 3
+
+
+def test_runs_executed_elsewhere_are_told_apart(settings, tmp_path):
+    settings.RUNSITE_DATA_DIR = tmp_path
+    for status in ("succeeded", "failed", "failed"):
+        make_tracked_run(status=status)
+    found = read(timezone.now())
+    assert figure(found, "runs_recorded_last_hour", status="succeeded") == 1
+    assert figure(found, "runs_recorded_last_hour", status="failed") == 2
+    assert figure(found, "runs_recorded_last_hour", status="canceled") == 0
+    ended = [value for (key, _), value in found.items() if key == "runsite_runs_ended_last_hour"]
+    assert sum(ended) == 0
 
 
 def test_what_was_counted_is_told_over_all_processes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -12,15 +13,17 @@ from django.utils import timezone
 from runs.actions.actors import Actor
 from runs.actions.application_settings import RunSettings, settings_columns
 from runs.actions.audit import record_change
-from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed, Taken
+from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed, NotFound, Taken
 from runs.domain.ids import is_chosen_id
 from runs.domain.roles import may
-from runs.models import Account, Application
+from runs.models import Account, Application, Run
 from runs.storage import keys, object_store
 
 RESERVED_IDS = frozenset({"new"})
 """Ids that stand for pages of their own."""
 LONGEST_DESCRIPTION = 10_000
+MOST_DELETED_RUNS = 5000
+"""With more runs an application is not deleted in one go: it would take longer than a request."""
 LATEST = "latest"
 """The instance that is always there and always runs the newest executable."""
 
@@ -226,29 +229,80 @@ def restore_application(
 
 
 def delete_application(
-    *, application: Application, actor: Actor, now: datetime | None = None
+    *,
+    application: Application,
+    actor: Actor,
+    with_runs: bool = False,
+    now: datetime | None = None,
 ) -> None:
-    """Delete an application that never ran, with its versions, instances and executables.
+    """Delete an application with its versions, instances, inputs, secrets and executables.
 
-    Raises `Conflict` when it has runs: they are history, so it can only be archived.
+    Raises `Conflict` when it has runs: they are history, so it can only be archived. `with_runs`
+    deletes them as well, unless one has not ended or there are more than `MOST_DELETED_RUNS`.
     """
     check_manages(actor)
+    if with_runs and not may(actor.role, "delete runs"):
+        raise NotAllowed("Your role may not delete runs. Ask a developer or an admin.")
     with transaction.atomic():
-        held = Application.objects.select_for_update().get(pk=application.pk)
-        if held.runs.exists():
-            raise Conflict(
-                f"{held} has runs, which are kept. Archive it instead, or delete its runs first."
-            )
-        executables = list(held.executables.all())
+        held = Application.objects.select_for_update().filter(pk=application.pk).first()
+        if held is None:
+            raise NotFound(f"{application} was deleted meanwhile.")
+        prefixes = [
+            keys.executable_prefix(held.pk, executable_id)
+            for executable_id in held.executables.values_list("executable_id", flat=True)
+        ]
+        uploads = held.uploads.values_list("upload_id", flat=True)
+        prefixes += [keys.upload_prefix(upload_id) for upload_id in uploads]
+        run_ids = _runs_to_delete(held, with_runs=with_runs)
+        prefixes += [keys.run_prefix(run_id) for run_id in run_ids]
+        held.runs.all().delete()
         Application.objects.filter(pk=held.pk).update(executable=None, default_instance=None)
         held.instances.all().delete()
         held.versions.all().delete()
         held.executables.all().delete()
-        _record(held, actor, "deleted", now=now)
+        _record(held, actor, "deleted", detail=_with_runs(len(run_ids)), now=now)
         held.delete()
-    for executable in executables:
-        prefix = keys.executable_prefix(application.pk, executable.executable_id)
-        object_store().delete_prefix(prefix)
+    _remove_objects(prefixes)
+
+
+def _runs_to_delete(held: Application, *, with_runs: bool) -> list[str]:
+    """The ids of the runs that go with an application that is locked; locks them.
+
+    Raises `Conflict` when they stay.
+    """
+    if not with_runs:
+        if held.runs.exists():
+            raise Conflict(
+                f"{held} has runs, which are kept. Archive it instead, or delete its runs first."
+            )
+        return []
+    # Before the locks: of a million runs not one is touched.
+    if going := Run.objects.filter(application=held).active().order_by("pk").first():
+        raise Conflict(
+            f"Application '{held.application_id}' has runs that have not ended, as {going.run_id}."
+            " Wait for them or cancel them, then delete it."
+        )
+    found = held.runs.order_by("pk").values_list("run_id", flat=True)
+    if len(found[: MOST_DELETED_RUNS + 1]) > MOST_DELETED_RUNS:
+        raise Conflict(
+            f"Application '{held.application_id}' has more than {MOST_DELETED_RUNS:,} runs, too"
+            " many to be deleted at once. Archive it in its settings instead, or delete its oldest"
+            " runs first."
+        )
+    return list(found.select_for_update())
+
+
+def _remove_objects(prefixes: list[str]) -> None:
+    """Remove from the store what no row names any more; several at once, as each may be slow."""
+    if not prefixes:
+        return
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for _ in pool.map(object_store().delete_prefix, prefixes):
+            pass
+
+
+def _with_runs(count: int) -> str:
+    return f"runs deleted with it: {count}" if count else ""
 
 
 def check_manages(actor: Actor) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import stat
 import tempfile
@@ -25,13 +24,12 @@ from runs.actions.inputs import (
 from runs.domain.content import is_folder_format
 from runs.domain.errors import ArchiveRejected, ManifestInvalid, TooLarge
 from runs.domain.manifest import Manifest, Problem, parse_manifest, select_files
-from runs.execution import archive, dependencies
+from runs.execution import archive, bundles, dependencies
 from runs.execution.entries import ArchiveRefused, Ledger, Limits, clean_name, is_junk
 
 MANIFEST = "app.yaml"
 MANIFEST_BYTES = 1024 * 1024
 _CHUNK = 1024 * 1024
-_MACHINES = {0x3E: "linux-x86_64", 0xB7: "linux-aarch64", 0x28: "linux-arm", 0x03: "linux-i386"}
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,25 @@ class Build:
     """Of a compiled entry file, such as `linux-x86_64`; empty when it runs anywhere."""
     suggested_name: str = ""
     """The name of the uploaded folder or archive, for an application without a name."""
+    python_version: str = ""
+    """Of its environment; empty for any."""
 
 
 @contextmanager
-def build_from_archive(*, source: Path, file_name: str = "") -> Iterator[Build]:
+def build_from_archive(
+    *, source: Path, file_name: str = "", pushed: bool = False, scratch: Path | None = None
+) -> Iterator[Build]:
     """Check an uploaded zip, tar or tar.gz and pack what its manifest selects.
 
-    Raises `ArchiveRejected` for a broken or hostile one, `ManifestInvalid` with file, line and
-    remedy, `TooLarge` above the limits. Nothing is left on disk, whatever happens.
+    One that a client `pushed` has its packages bundled: a requirements file that its manifest
+    names may be missing. `scratch` is where to work instead of the usual place. Raises
+    `ArchiveRejected` for a broken or hostile one, `ManifestInvalid` with file, line and remedy,
+    `TooLarge` above the limits. Nothing is left on disk, whatever happens.
     """
     size = source.stat().st_size
     if size > settings.RUNSITE_EXECUTABLE_LIMIT:
         raise TooLarge(_too_large(size))
-    with _scratch() as scratch:
+    with _scratch(scratch) as scratch:
         folder = scratch / "files"
         try:
             archive.unpack(
@@ -73,7 +77,7 @@ def build_from_archive(*, source: Path, file_name: str = "") -> Iterator[Build]:
         except ArchiveRefused as refused:
             shown = f"`{file_name}`: " if file_name else ""
             raise ArchiveRejected(f"{shown}{refused}") from refused
-        yield _check_and_pack(folder, scratch, suggested_name=_stem(file_name))
+        yield _check_and_pack(folder, scratch, suggested_name=_stem(file_name), pushed=pushed)
 
 
 @contextmanager
@@ -101,7 +105,9 @@ def build_from_folder(*, folder: Path) -> Iterator[Build]:
         yield _check_and_pack(folder, scratch, suggested_name=folder.name)
 
 
-def _check_and_pack(folder: Path, scratch: Path, *, suggested_name: str) -> Build:
+def _check_and_pack(
+    folder: Path, scratch: Path, *, suggested_name: str, pushed: bool = False
+) -> Build:
     names, folders = _walk(folder)
     text = _manifest_text(folder, names)
     manifest = parse_manifest(text)
@@ -111,8 +117,9 @@ def _check_and_pack(folder: Path, scratch: Path, *, suggested_name: str) -> Buil
     ]
     if problems:
         raise ManifestInvalid("\n".join(str(problem) for problem in problems), problems)
-    requirements = _requirements(folder, manifest, names, text)
-    selected = set(selection.files)
+    packages = _packages(folder, manifest, names, text, pushed=pushed)
+    names = [name for name in names if name not in packages.dropped]
+    selected = set(selection.files) - packages.dropped
     extra = {MANIFEST} | {name for name in names if name.startswith(f"{dependencies.BUNDLED}/")}
     if manifest.requirements.path:
         extra |= _requirement_files(names, manifest.requirements.path)
@@ -124,12 +131,13 @@ def _check_and_pack(folder: Path, scratch: Path, *, suggested_name: str) -> Buil
         (packed_folder / name).replace(target)
     warnings = [str(problem) for problem in manifest.warnings]
     warnings += [f"{MANIFEST}: {warning}." for warning in selection.warnings]
+    warnings += packages.warnings
     built_for = ""
     entry = packed_folder / manifest.entrypoint
     if manifest.type in {"go", "binary"} and entry.is_file():
         entry.chmod(0o755)  # browsers and some packers lose the bit
-        built_for = _built_for(entry)
-        here = f"{platform.system()}-{platform.machine()}".lower()
+        built_for = bundles.built_for(entry)
+        here = bundles.this_platform()
         if built_for and built_for != here:
             warnings.append(
                 f"`{manifest.entrypoint}` is built for {built_for}, this server is {here}."
@@ -153,7 +161,8 @@ def _check_and_pack(folder: Path, scratch: Path, *, suggested_name: str) -> Buil
     return Build(
         archive=target,
         manifest=manifest,
-        requirements=requirements,
+        requirements=packages.requirements,
+        python_version=packages.python_version,
         unpacked_bytes=packed.size,
         file_count=packed.files,
         warnings=(*warnings, *packed.warnings),
@@ -272,19 +281,6 @@ def _requirement_files(names: Sequence[str], path: str) -> set[str]:
     }
 
 
-def _built_for(entry: Path) -> str:
-    """The platform of a compiled file by its first bytes; empty for a script."""
-    with entry.open("rb") as file:
-        start = file.read(20)
-    if start.startswith(b"\x7fELF") and len(start) == 20:
-        order = "little" if start[5] == 1 else "big"
-        machine = int.from_bytes(start[18:20], "little" if order == "little" else "big")
-        return _MACHINES.get(machine, "linux-unknown")
-    if start.startswith((b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\xce\xfa\xed\xfe")):
-        return "darwin"
-    return "windows" if start.startswith(b"MZ") else ""
-
-
 # --- Manifest ---------------------------------------------------------------------------------
 
 
@@ -346,14 +342,29 @@ def _entry_problem(text: str, manifest: Manifest, entry: str, names: Sequence[st
     )
 
 
-def _requirements(
-    folder: Path, manifest: Manifest, names: Sequence[str], text: str
-) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Packages:
+    """What its Python needs: installed or brought along; `dropped` are files to leave out."""
+
+    requirements: tuple[str, ...] = ()
+    python_version: str = ""
+    dropped: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
+
+
+def _packages(
+    folder: Path, manifest: Manifest, names: Sequence[str], text: str, *, pushed: bool
+) -> _Packages:
     if manifest.type != "python":
-        return ()
+        return _Packages()
+    version = manifest.python.version
     wanted = manifest.requirements.for_files(names)
     try:
-        return dependencies.read_requirements(
+        if wanted.kind == "bundled":
+            return _bundle(folder, names, version)
+        if pushed and wanted.path and wanted.path not in names:
+            return _Packages((), version, warnings=(_not_sent(wanted.path),))
+        requirements = dependencies.read_requirements(
             folder, cast(dependencies.Kind, wanted.kind), wanted.path or wanted.entries
         )
     except dependencies.RequirementsRefused as refused:
@@ -366,6 +377,35 @@ def _requirements(
             remedy="",
         )
         raise ManifestInvalid(str(problem), [problem]) from refused
+    return _Packages(requirements, version)
+
+
+def _bundle(folder: Path, names: Sequence[str], version: str) -> _Packages:
+    """Bundled packages as they are when they fit, else their versions to be installed."""
+    compiled_for = bundles.bundled_python(names)
+    chosen = ""
+    if compiled_for:
+        # The Python they are compiled for, if this host has it.
+        version = version or compiled_for
+        chosen = dependencies.find_interpreter(
+            version, uv=dependencies.find_uv(), environ=settings.RUNSITE_INSTALLER_ENV
+        ).version
+    replaced = bundles.replace_bundle(folder, names, python=chosen)
+    if replaced is None:
+        return _Packages((), version)
+    warning = (
+        f"The bundled packages are {replaced.why}. The same versions are installed here instead:"
+        f" {bundles.pins_in_words(replaced.pins)}. `python: {{arch: …}}` in `{MANIFEST}` says what"
+        " a push bundles for."
+    )
+    return _Packages(replaced.pins, version, replaced.dropped, (warning,))
+
+
+def _not_sent(path: str) -> str:
+    return (
+        f"`{path}` is not in the archive, and no packages are bundled with it: nothing is"
+        f" installed. If the application needs packages, add `{path}` to `files`."
+    )
 
 
 def _line_of(text: str, word: str, *, after: str) -> int:
@@ -396,8 +436,8 @@ def _stem(file_name: str) -> str:
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="build-", dir=scratch_folder()))
+def _scratch(parent: Path | None = None) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="build-", dir=parent or scratch_folder()))
     try:
         yield folder
     finally:

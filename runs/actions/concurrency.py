@@ -69,7 +69,8 @@ def reuse_newest(application: int, key: str, *, actor: str, now: datetime) -> Ru
         cancel_requested_at__isnull=True,
         stop_requested_at__isnull=True,
     ).active()
-    run = active.exclude(hold=Run.WAITS_FOR_RUNS).order_by("-pk").first()
+    later = (Run.WAITS_FOR_RUNS, Run.WAITS_FOR_EXECUTABLE)
+    run = active.exclude(hold__in=later).order_by("-pk").first()
     if run is not None:
         text = f"Submitted again by {actor}; this run of the same key is used"
         RunEvent.objects.create(run=run, kind=RunEvent.NOTED, at=now, actor=actor, text=text)
@@ -108,7 +109,7 @@ def replace_others(run: Run, room: Room, *, now: datetime) -> None:
         application=run.application_id,
         concurrency_key=run.concurrency_key,
         status=Status.QUEUED,
-        hold__in=(Run.WAITS_FOR_KEY, Run.WAITS_FOR_RUNS),
+        hold__in=(Run.WAITS_FOR_KEY, Run.WAITS_FOR_RUNS, Run.WAITS_FOR_EXECUTABLE),
     ).exclude(pk=run.pk)
     wanted = set(room.under_way[:surplus]) | set(waiting.values_list("pk", flat=True))
     victims = Run.objects.filter(pk__in=wanted)

@@ -44,7 +44,7 @@ class UsualDuration:
 
 
 def usual_duration(application: Application, input_bytes: int | None = None) -> UsualDuration:
-    """How long runs of it take, from the last `LOOKED_AT` that succeeded; one query.
+    """How long runs of it take, from the last `LOOKED_AT` that succeeded here; one query.
 
     With the size of an input, from those of a similar size when there are enough.
     """
@@ -54,6 +54,7 @@ def usual_duration(application: Application, input_bytes: int | None = None) -> 
             application=application,
             status=Status.SUCCEEDED,
         )
+        .exclude(run_type=Run.EXTERNAL)
         .order_by("-id")
         .values_list("input_bytes", "execution_s")[:LOOKED_AT]
     )
@@ -133,6 +134,8 @@ class _Starts:
         return answers
 
     def _expected(self, run: Run, ahead: int) -> Expected:
+        if run.hold == Run.WAITS_FOR_EXECUTABLE:
+            return Expected(reason="Not known: what it runs is still being checked.")
         reason = self._outlook.why_unknown(run)
         if reason:
             return Expected(reason=reason)
@@ -177,7 +180,7 @@ class _Starts:
         lane = self._outlook.lanes[row.lane]
         limits = self._known(("queue", lane.queue), ("application", lane.application))
         key = self._known(("key", row.application, row.key))
-        waits = row.hold in {Run.WAITS_FOR_KEY, Run.WAITS_FOR_RUNS}
+        waits = row.hold in {Run.WAITS_FOR_KEY, Run.WAITS_FOR_RUNS, Run.WAITS_FOR_EXECUTABLE}
         until = self._outlook.held_until.get(row.pk)
         return Work(
             durations=self._durations(row.application, row.size),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -22,8 +23,8 @@ from runs.domain.errors import FieldsInvalid, NotAllowed
 from runs.domain.ids import new_id, suggest_id
 from runs.domain.manifest import manifest_to_json
 from runs.domain.roles import may
-from runs.models import Account, Application, Executable
-from runs.storage import keys, object_store
+from runs.models import Account, Application, Executable, Upload
+from runs.storage import Stored, keys, object_store
 
 
 def add_executable(
@@ -148,66 +149,88 @@ def check_folder(folder: Path) -> Path:
 
 
 def store_build(
-    *, application: Application, build: Build, actor: Actor, now: datetime | None = None
+    *,
+    application: Application,
+    build: Build,
+    actor: Actor,
+    upload: Upload | None = None,
+    now: datetime | None = None,
 ) -> Executable:
     """Keep a checked build as the newest executable of an application and put it into use.
 
     The bytes go first; the rows follow in one transaction that holds the application, so that
-    two uploads at once get two numbers.
+    two uploads at once get two numbers. An `upload` becomes one executable, however often and by
+    however many requests at once it is stored.
     """
     now = now or timezone.now()
     executable_id = new_id()
     prefix = keys.executable_prefix(application.pk, executable_id)
     key = keys.executable_archive(application.pk, executable_id)
-    manifest = build.manifest
     try:
         stored = object_store().put_file(key, build.archive, consume=True)
         with transaction.atomic():
             held = Application.objects.select_for_update().get(pk=application.pk)
-            environment = None
-            if manifest.type == "python":
-                environment = ensure_environment(
-                    requirements=build.requirements,
-                    python_version=manifest.python.version,
+            known = held.executables.filter(upload=upload).first() if upload else None
+            if known is None:
+                adopted = adopted_concurrency(held, build.manifest)
+                warning = "" if adopted else concurrency_warning(held, build.manifest)
+                last = held.executables.aggregate(last=Max("number"))["last"] or 0
+                executable = Executable.objects.create(
+                    application=held,
+                    executable_id=executable_id,
+                    number=last + 1,
+                    uploaded_by=actor.user,
+                    created_at=now,
+                    upload=upload,
+                    **build_columns(build, stored, key=key, warning=warning, now=now),
+                )
+                Application.objects.filter(pk=held.pk).update(executable=executable, **adopted)
+                record_change(
+                    account=held.account,
+                    actor=actor,
+                    verb="uploaded",
+                    noun="executable",
+                    target=f"{held.application_id} build {executable.number}",
+                    detail=f"{stored.size} bytes, SHA-256 {stored.sha256}",
                     now=now,
                 )
-            adopted = adopted_concurrency(held, manifest)
-            warning = "" if adopted else concurrency_warning(held, manifest)
-            last = held.executables.aggregate(last=Max("number"))["last"] or 0
-            executable = Executable.objects.create(
-                application=held,
-                executable_id=executable_id,
-                number=last + 1,
-                archive_key=key,
-                archive_bytes=stored.size,
-                sha256=stored.sha256,
-                unpacked_bytes=build.unpacked_bytes,
-                file_count=build.file_count,
-                manifest=manifest_to_json(manifest),
-                warnings=[*build.warnings, *([warning] if warning else [])],
-                content_format=manifest.content.format,
-                platform=build.platform,
-                environment=environment,
-                uploaded_by=actor.user,
-                created_at=now,
-            )
-            Application.objects.filter(pk=held.pk).update(executable=executable, **adopted)
-            record_change(
-                account=held.account,
-                actor=actor,
-                verb="uploaded",
-                noun="executable",
-                target=f"{held.application_id} build {executable.number}",
-                detail=f"{stored.size} bytes, SHA-256 {stored.sha256}",
-                now=now,
-            )
     except BaseException:
         object_store().delete_prefix(prefix)
         raise
+    if known is not None:
+        object_store().delete_prefix(prefix)
+        return known
     application.executable = executable
     for name, value in adopted.items():
         setattr(application, name, value)
     return executable
+
+
+def build_columns(
+    build: Build, stored: Stored, *, key: str, warning: str = "", now: datetime
+) -> dict[str, Any]:
+    """The columns of an executable that a checked build fills, stored under `key`.
+
+    Asks for its environment; `warning` is one more than the build has.
+    """
+    manifest = build.manifest
+    environment = None
+    if manifest.type == "python":
+        environment = ensure_environment(
+            requirements=build.requirements, python_version=build.python_version, now=now
+        )
+    return {
+        "archive_key": key,
+        "archive_bytes": stored.size,
+        "sha256": stored.sha256,
+        "unpacked_bytes": build.unpacked_bytes,
+        "file_count": build.file_count,
+        "manifest": manifest_to_json(manifest),
+        "warnings": [*build.warnings, *([warning] if warning else [])],
+        "content_format": manifest.content.format,
+        "platform": build.platform,
+        "environment": environment,
+    }
 
 
 def _is_plain(folder: Path, allowed: list[Path]) -> bool:

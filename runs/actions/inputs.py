@@ -83,6 +83,39 @@ def store_text_input(
         raise
 
 
+def store_object_input(
+    *, account: Account, content_format: str, source_key: str, sha256: str = "", name: str = ""
+) -> InputData:
+    """Store a copy of an object as the input of a `json` or `text` app; the object stays.
+
+    The store copies it itself. `sha256` is that of the object where it is known, else the copy is
+    read once. `name` is what messages call it. Raises `ObjectMissing` and what `store_text_input`
+    raises; nothing is kept then.
+    """
+    if sha256 and (known := _known(account, content_format, sha256)) is not None:
+        return known
+    input_key = new_id()
+    key = keys.input_file(input_key, 0)
+    store = object_store()
+    try:
+        size = store.copy(source_key, key)
+        if size > settings.RUNSITE_UPLOAD_LIMIT:
+            raise TooLarge(too_large_words(name or "The input"))
+        if content_format == "json":
+            _check_json(key, size)
+        if not sha256:
+            # Of the copy: the object may be replaced meanwhile.
+            digest = hashlib.sha256()
+            for piece in store.stream(key):
+                digest.update(piece)
+            sha256 = digest.hexdigest()
+        files = [InputFile(number=0, path=STORED_NAMES[content_format], size_bytes=size, key=key)]
+        return _keep(account, content_format, input_key, sha256, files)
+    except BaseException:
+        store.delete_prefix(keys.input_prefix(input_key))
+        raise
+
+
 def store_folder_input(
     *, account: Account, content_format: str, files: Iterable[NewFile]
 ) -> InputData:
@@ -216,6 +249,13 @@ def _keep(
     # It counts as new: what nobody has used for a day is removed.
     same.update(created_at=timezone.now())
     return known
+
+
+def _known(account: Account, content_format: str, sha256: str) -> InputData | None:
+    """The input with this content, counted as new; None when there is none yet."""
+    same = InputData.objects.filter(account=account, content_format=content_format, sha256=sha256)
+    # First: what is new is not removed before it is used.
+    return same.first() if same.update(created_at=timezone.now()) else None
 
 
 def _check_json(key: str, size: int) -> None:

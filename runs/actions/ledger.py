@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from django.db.models import Count, QuerySet
 
 from runs.actions.overdue import Finding, find_unsettled
-from runs.domain.status import END_REASONS, MOVES, EndReason, Status
+from runs.domain.status import END_REASONS, FINAL, MOVES, EndReason, Status
 from runs.models import Account, Attempt, Counter, EndedProcess, Run, RunEvent
 
 LOOK_AT = 5_000
@@ -40,7 +40,10 @@ class Ledger:
     """The run before which the next ledger goes on; empty when there is none."""
     by_status: Mapping[str, int]
     by_end_reason: Mapping[str, int]
+    recorded: int
+    """Runs that were executed elsewhere and only recorded here: no worker had them."""
     attempts: int
+    """Executions by a worker."""
     by_outcome: Mapping[str, int]
     """Attempts by what became of them; "" for those under way."""
     repeated: int
@@ -111,12 +114,15 @@ def read_ledger(
     older = rows[most - 1].run_id if len(rows) > most else ""
     rows = rows[:most]
     attempts = _attempts(rows, account)
-    doubled, contradictions = _check(rows, attempts, _events(rows, account))
+    ways = _events(rows, account)
+    recorded = {run for run, way in ways.items() if way[0].kind == RunEvent.RECORDED}
+    doubled, contradictions = _check(rows, attempts, ways)
     if moved := _moved(rows, {one.run_id for one in (*doubled, *contradictions)}):
         doubled = [one for one in doubled if one.run_id not in moved]
         contradictions = [one for one in contradictions if one.run_id not in moved]
     orphans, overdue = find_unsettled(now, account)
-    outcomes = Tally(one.outcome for made in attempts.values() for one in made)
+    of_workers = [made for run, made in attempts.items() if run not in recorded]
+    outcomes = Tally(one.outcome for made in of_workers for one in made)
     return Ledger(
         at=now,
         runs=len(rows),
@@ -125,6 +131,7 @@ def read_ledger(
         older=older,
         by_status=dict.fromkeys(map(str, Status), 0) | Tally(row.status for row in rows),
         by_end_reason=Tally(row.end_reason for row in rows if row.end_reason),
+        recorded=len(recorded),
         attempts=sum(outcomes.values()),
         by_outcome=outcomes,
         repeated=sum(len(made) > 1 for made in attempts.values()),
@@ -181,7 +188,7 @@ def _attempts(rows: Sequence[_Row], account: Account | None) -> dict[int, list[_
 
 
 def _events(rows: Sequence[_Row], account: Account | None) -> dict[int, list[_Moved]]:
-    kinds = (RunEvent.SUBMITTED, RunEvent.MOVED)
+    kinds = (RunEvent.SUBMITTED, RunEvent.RECORDED, RunEvent.MOVED)
     found = RunEvent.objects.filter(kind__in=kinds).order_by("run_id", "id")
     ways: dict[int, list[_Moved]] = defaultdict(list)
     for run, *columns in _between(found, rows, account).values_list(
@@ -241,6 +248,8 @@ def _problem(row: _Row, made: Sequence[_Made], results: int, way: Sequence[_Move
     for event in way:
         if event.kind == RunEvent.SUBMITTED:
             legal = at == ""
+        elif event.kind == RunEvent.RECORDED:
+            legal = at == "" and event.after in FINAL
         else:
             legal = event.before == at and event.after in _FOLLOWING.get(at, ())
         if not legal:
@@ -248,7 +257,10 @@ def _problem(row: _Row, made: Sequence[_Made], results: int, way: Sequence[_Move
         at = event.after
     if at != row.status:
         return f"It is {row.status}, and its history ends with “{at or 'nothing'}”."
-    claims = sum(event.after == Status.RUNNING for event in way)
+    # One that was executed elsewhere has what was sent of it as its only attempt.
+    claims = sum(
+        event.after == Status.RUNNING or event.kind == RunEvent.RECORDED for event in way
+    )
     if claims != len(made) or claims != row.attempt_number:
         numbers = f"{claims} by its history, {len(made)} recorded, {row.attempt_number} counted"
         return f"The number of its attempts differs: {numbers}."

@@ -358,6 +358,7 @@ def _history(most: int) -> QuerySet[Any]:
     last = FilteredRelation("attempts", condition=Q(attempts__number=F("attempt_number")))
     return (
         Run.objects.filter(account=-3, application=-2, status="?status")
+        .exclude(run_type=Run.EXTERNAL)  # another machine took that long
         .annotate(last=last)
         .order_by("-id")
         .values_list(

@@ -128,7 +128,7 @@ def zip_files(files: Iterable[RunFile | InputFile]) -> Iterator[bytes]:
     def entries() -> Iterator[tuple[str, int | None, Callable[[], BinaryIO]]]:
         for file in files:
             yield (
-                _inside(file.path, file.number),
+                inside_name(file.path, file.number),
                 file.size_bytes,
                 partial(_open, file.key, file.path),
             )
@@ -136,7 +136,7 @@ def zip_files(files: Iterable[RunFile | InputFile]) -> Iterator[bytes]:
     return pack_zip_stream(entries())
 
 
-def _inside(path: str, number: int) -> str:
+def inside_name(path: str, number: int) -> str:
     """`path` as a name that every program unpacks below its folder."""
     parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
     name = "/".join(parts)

@@ -15,12 +15,23 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 
 from runs.domain.status import Status
-from runs.models import Account, Attempt, EnvironmentBuild, LoopLease, Run, RunEvent, Worker
+from runs.models import (
+    Account,
+    Attempt,
+    EnvironmentBuild,
+    Executable,
+    LoopLease,
+    Run,
+    RunEvent,
+    Worker,
+)
 
 ROOM = timedelta(seconds=30)
 """For a machine that is busy with other things."""
 MOST = 1000
 """Rows looked at of each kind."""
+CHECK_LIMIT = timedelta(hours=1)
+"""What was pushed is checked by then, whatever was pushed before it."""
 LIVE = (Worker.ACTIVE, Worker.DRAINING)
 
 
@@ -43,7 +54,7 @@ def find_unsettled(now: datetime, account: Account | None) -> tuple[list[Finding
 
     Orphans are open attempts that hold no run, and running runs that no open attempt holds: the
     scheduler ends both at its next look. Three queries over what is under way, or past an instant
-    that has an index; three more for workers, loops and builds of the installation.
+    that has an index; four more for workers, loops, builds and pushes of the installation.
     """
     late = now - timedelta(seconds=2 * settings.RUNSITE_REAP_S) - ROOM
     orphans, overdue = _without_attempt(account), _waiting(now, account)
@@ -163,6 +174,15 @@ def _of_installation(now: datetime) -> list[Finding]:
     found += [
         Finding("build", f"The build of an environment on {host} goes on too long.", since=since)
         for host, since in building.values_list("host", "started_at")[:MOST]
+    ]
+    unchecked = Executable.objects.filter(
+        state__in=(Executable.WAITING, Executable.CHECKING), created_at__lt=now - CHECK_LIMIT
+    )
+    found += [
+        Finding("unchecked", f"Build {number} of {name} is still not checked.", "", account, since)
+        for number, name, account, since in unchecked.values_list(
+            "number", "application__application_id", "application__account", "created_at"
+        )[:MOST]
     ]
     return found
 

@@ -26,23 +26,44 @@ class Target:
         return chosen or self.manifest.content.format
 
 
-def resolve_target(*, application: Application, instance: Instance | None = None) -> Target:
+def resolve_target(
+    *, application: Application, instance: Instance | None = None, use_latest: bool = False
+) -> Target:
     """What would run now: the instance named, else the default one, else the newest executable.
 
-    Raises `Conflict` when nothing was ever uploaded, and for an archived application.
+    With `use_latest` it is the newest executable whatever the default instance is.
+
+    Raises `Conflict` when nothing was ever uploaded, when what would run was refused, and for an
+    archived application. What would run may still have to be checked.
     """
     if application.archived_at is not None:
         raise Conflict(
             f"{application} is archived. Bring it back in its settings, then launch again."
         )
-    instance = instance or application.default_instance
+    if instance is None and not use_latest:
+        instance = application.default_instance
     version = instance.version if instance else None
     executable = version.executable if version else application.executable
     if executable is None:
-        raise NothingPushed(
-            f"{application} has no executable yet. Upload one on its page, then launch again."
-        )
+        raise NothingPushed(_nothing_to_run(application))
+    if executable.state == Executable.FAILED:
+        where = f" of version `{version.version_id}`" if version else ""
+        raise Conflict(_refused(executable, where))
     return Target(instance, version, executable, manifest_from_json(executable.manifest))
+
+
+def _nothing_to_run(application: Application) -> str:
+    newest = application.executables.order_by("-number").first()
+    if newest is not None and newest.state == Executable.FAILED:
+        return _refused(newest, "")
+    return f"{application} has no executable yet. Upload one on its page, then launch again."
+
+
+def _refused(executable: Executable, where: str) -> str:
+    return (
+        f"Build {executable.number}{where} of {executable.application} was refused:"
+        f" {executable.error} Upload the application again, then launch again."
+    )
 
 
 def usual_time_limit_s(target: Target, application: Application) -> int | None:
@@ -73,12 +94,20 @@ def fits(given: str, content_format: str) -> bool:
     return given == content_format or (given == "json" and content_format == "text")
 
 
-def output_format(manifest: Manifest, content_format: str) -> str:
-    """The contract: the manifest decides; a `text` run writes JSON."""
-    output = manifest.content.format if manifest.content.declared else content_format
+def usual_output_format(target: Target, asked: str | None = None) -> str:
+    """The format of the result of a run that names none; `asked` is that of its input, if named.
+
+    That of the input where the run or its instance names one, unless the instance names the
+    output's as well; else the manifest decides. A `text` run writes JSON.
+    """
+    instance, content = target.instance, target.manifest.content
+    if asked is None and instance is not None and instance.output_format:
+        return instance.output_format
+    named = asked or (instance.content_format if instance else "")
+    output = named or (content.format if content.declared else target.content_format)
     return "json" if output == "text" else output
 
 
-def is_repeatable(target: Target, application: Application) -> bool:
+def is_repeatable(manifest: Manifest, application: Application) -> bool:
     """Whether a lost run may be made again; the manifest can only forbid it."""
-    return application.repeatable and target.manifest.runsite.repeatable is not False
+    return application.repeatable and manifest.runsite.repeatable is not False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +14,7 @@ from django.utils import timezone
 from runs.actions import concurrency, run_waits
 from runs.actions.actors import Actor
 from runs.actions.audit import record_change
+from runs.actions.checking import release_held
 from runs.actions.run_limits import check_asked, limits_in_force, retry_rule, slots_of
 from runs.actions.run_options import check_given, write_options
 from runs.actions.run_stops import cancel_run, stop_run
@@ -21,10 +23,11 @@ from runs.actions.run_targets import (
     check_input,
     fits,
     is_repeatable,
-    output_format,
     resolve_target,
+    usual_output_format,
     usual_time_limit_s,
 )
+from runs.actions.secrets import check_of_application, lock_collection
 from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed
 from runs.domain.ids import new_run_id
 from runs.domain.options import resolve_options
@@ -34,6 +37,7 @@ from runs.execution.environment import VARIABLES
 from runs.models import (
     Account,
     Application,
+    Executable,
     InputData,
     Instance,
     Lane,
@@ -42,9 +46,11 @@ from runs.models import (
     Run,
     RunEvent,
     RunWait,
+    SecretsCollection,
 )
 from runs.models.runs import DEFAULT_PRIORITY, rank_of
 from runs.models.waits import FAIL
+from runs.queue.admission import lock_queue, refuse_to_wait
 from runs.queue.dispatch import nudge_after_commit
 from runs.storage import keys, object_store
 
@@ -67,10 +73,12 @@ def submit_run(
     application: Application,
     actor: Actor,
     instance: Instance | None = None,
+    use_latest: bool = False,
     options: Mapping[str, object] | None = None,
     input_data: InputData | None = None,
     managed_input: ManagedInput | None = None,
     input_format: str | None = None,
+    output_format: str | None = None,
     name: str = "",
     description: str = "",
     priority: int | None = None,
@@ -84,6 +92,8 @@ def submit_run(
     waits_for: Sequence[Run] = (),
     wait_policy: str = FAIL,
     limits: Mapping[str, object] | None = None,
+    secrets: SecretsCollection | None = None,
+    batch_experiment_id: str = "",
     now: datetime | None = None,
 ) -> Run:
     """Accept a run: the row, its options and its first event in one transaction; nudge after it.
@@ -95,12 +105,18 @@ def submit_run(
     is under way already. Raises `OptionsInvalid`, `FieldsInvalid`, `InputRejected`, `Conflict`,
     `NotAllowed`; nothing is written then.
 
-    Locks the application when there is a key, then runs, the oldest first.
+    Without an `instance` the default one of the application is taken; with `use_latest` none, but
+    the newest executable. It is given the collection `secrets`, else that of its instance; a
+    collection of another application is `FieldsInvalid`. One that may not wait in the queue
+    (`queuing_disabled`) is refused with `QueueFull` unless it could start now.
+
+    Locks the collection, the queue of a run that may not wait, the application when there is a
+    key, then runs, the oldest first.
     """
     if not may(actor.role, "launch"):
         raise NotAllowed("Your role may not launch runs. Ask an admin of the account.")
     now = now or timezone.now()
-    target = resolve_target(application=application, instance=instance)
+    target = resolve_target(application=application, instance=instance, use_latest=use_latest)
     instance, manifest = target.instance, target.manifest
     if managed_input is not None and input_data is None:
         input_data = managed_input.input_data
@@ -132,17 +148,23 @@ def submit_run(
         queuing_disabled = bool(instance and instance.queuing_disabled)
     queue = _find_queue(account, queue_name)
     environment = target.executable.environment
+    is_ready = target.executable.state == Executable.READY
     slots = slots_of(application, manifest)
+    secrets = secrets or (instance.secrets if instance else None)
+    check_of_application(application, secrets)
     with transaction.atomic():
+        lock_collection(application, secrets)
+        if queuing_disabled:
+            lock_queue(queue)
         lane, _ = Lane.objects.get_or_create(
             queue=queue, application=application, environment=environment, slots=slots
         )
         room = concurrency.lock_room(application, key) if key else None
         awaited = run_waits.lock_awaited(awaited_keys)
         open_waits = sum(one.status not in FINAL for one in awaited)
-        # Who waits for other runs asks for its key only when these have ended.
+        # Who waits for other runs, or for its executable, asks for its key only after that.
         is_full = room is not None and room.is_full
-        policy = application.concurrency_policy if is_full and not awaited else ""
+        policy = application.concurrency_policy if is_full and is_ready and not awaited else ""
         if room is not None and policy == Application.REUSE:
             found = concurrency.reuse_newest(application.pk, key, actor=actor.name, now=now)
             if found is not None:
@@ -159,7 +181,7 @@ def submit_run(
             queue=queue,
             lane=lane,
             slots=slots,
-            hold=_first_hold(open_waits, is_full),
+            hold=_first_hold(open_waits, is_full, is_ready),
             open_waits=open_waits,
             wait_policy=wait_policy,
             expires_at=now + timedelta(seconds=limit_s) if limit_s and not open_waits else None,
@@ -169,17 +191,21 @@ def submit_run(
             run_type=run_type,
             runtime=manifest.runtime[:200],
             input_format=content_format,
-            output_format=output_format(manifest, content_format),
+            output_format=output_format or usual_output_format(target, input_format),
             requested_options=requested,
             input_data=input_data,
             input_bytes=input_data.size_bytes if input_data else 0,
             managed_input=managed_input,
             cloned_from=cloned_from,
+            batch_experiment_id=batch_experiment_id,
+            secrets=secrets,
             submitted_by=actor.user,
             api_key=actor.key,
             source=source,
             warnings=[*warnings, *notes],
-            max_attempts=settings.RUNSITE_MAX_ATTEMPTS if is_repeatable(target, application) else 1,
+            max_attempts=settings.RUNSITE_MAX_ATTEMPTS
+            if is_repeatable(manifest, application)
+            else 1,
             retries=rule.retries,
             retry_on=rule.retry_on,
             retry_delay_s=rule.retry_delay_s,
@@ -195,15 +221,19 @@ def submit_run(
             after=Status.QUEUED,
             user=actor.user,
             actor=actor.name,
-            text=f"Run again from {cloned_from.run_id}" if cloned_from else "",
+            text=_origin(cloned_from, secrets),
         )
         run_waits.record_waits(run=run, awaited=awaited, now=now)
         if room is not None and policy == Application.DROP:
             concurrency.drop(run, room, now=now)
         elif room is not None and policy == Application.REPLACE:
             concurrency.replace_others(run, room, now=now)
+        if queuing_disabled and run.status == Status.QUEUED:
+            refuse_to_wait(run, now=now)
         if run.status == Status.QUEUED and run.hold == Run.NO_HOLD:
             nudge_after_commit(queue)
+        if not is_ready:  # it may have been checked meanwhile, and its runs let go before this one
+            transaction.on_commit(partial(release_held, target.executable.pk, now=now))
     return run
 
 
@@ -245,7 +275,16 @@ def delete_run(*, run: Run, actor: Actor) -> None:
         transaction.on_commit(lambda: object_store().delete_prefix(keys.run_prefix(run_id)))
 
 
-def _first_hold(open_waits: int, is_full: bool) -> str:
+def _origin(cloned_from: Run | None, secrets: SecretsCollection | None) -> str:
+    """What its history says of a submit; it outlives a collection that is deleted."""
+    words = [f"Run again from {cloned_from.run_id}"] if cloned_from else []
+    words += [f"Secrets {secrets.collection_id}"] if secrets else []
+    return ", ".join(words)
+
+
+def _first_hold(open_waits: int, is_full: bool, is_ready: bool) -> str:
+    if not is_ready:
+        return Run.WAITS_FOR_EXECUTABLE
     if open_waits:
         return Run.WAITS_FOR_RUNS
     return Run.WAITS_FOR_KEY if is_full else Run.NO_HOLD

@@ -47,10 +47,12 @@ class Sample:
 
 
 def look_at_sample(executable: Executable, content_format: str = "") -> Sample | None:
-    """The sample of an executable without storing it; None when it brings none.
+    """The sample of an executable without storing it; None when it brings none, or is unchecked.
 
     The archive is read once per process: executables never change.
     """
+    if executable.state != Executable.READY:
+        return None  # nobody knows yet what is in it
     manifest = manifest_from_json(executable.manifest)
     try:
         return _look(
@@ -67,8 +69,11 @@ def sample_input(
 ) -> InputData | None:
     """Store the sample of an executable: `input.json`, `input`, or its input folder.
 
-    Raises `InputRejected` and `TooLarge` as other inputs do.
+    None when it brings none, or is unchecked. Raises `InputRejected` and `TooLarge` as other inputs
+    do.
     """
+    if executable.state != Executable.READY:
+        return None
     manifest = manifest_from_json(executable.manifest)
     content_format = content_format or manifest.content.format
     with object_store().open(executable.archive_key) as stream:

@@ -8,10 +8,16 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from runs.actions.actors import Actor
-from runs.actions.applications import LONGEST_DESCRIPTION, check_manages, id_fault, raise_invalid
+from runs.actions.applications import (
+    LATEST,
+    LONGEST_DESCRIPTION,
+    check_manages,
+    id_fault,
+    raise_invalid,
+)
 from runs.actions.audit import record_change
-from runs.domain.errors import Conflict, FieldsInvalid, NothingPushed, Taken
-from runs.models import Application, Executable, Version
+from runs.domain.errors import Conflict, FieldsInvalid, NotFound, NothingPushed, Taken
+from runs.models import Application, Executable, Run, Version
 
 
 def create_version(
@@ -37,6 +43,8 @@ def create_version(
     errors = _text_errors(name, description)
     if fault := id_fault(version_id):
         errors["version_id"] = [fault]
+    elif version_id == LATEST:
+        errors["version_id"] = ["`latest` stands for the newest executable. Choose another id."]
     elif application.versions.filter(version_id=version_id).exists():
         errors["version_id"] = [_taken(version_id)]
     if errors:
@@ -70,27 +78,41 @@ def update_version(
     check_manages(actor)
     if errors := _text_errors(name, description):
         raise FieldsInvalid(errors)
+    name = name.strip()
+    if (version.name, version.description) == (name, description):
+        return
+    now = now or timezone.now()
     with transaction.atomic():
-        Version.objects.filter(pk=version.pk).update(name=name.strip(), description=description)
+        Version.objects.filter(pk=version.pk).update(
+            name=name, description=description, updated_at=now
+        )
         _record(version, actor, "changed", now=now)
-    version.name, version.description = name.strip(), description
+    version.name, version.description, version.updated_at = name, description, now
 
 
 def delete_version(*, version: Version, actor: Actor, now: datetime | None = None) -> None:
-    """Delete a version that nothing uses; raises `Conflict` for one with runs or instances."""
+    """Delete a version; its runs stay and keep its id, and its executable stays as well.
+
+    Raises `Conflict` while an instance uses it, or a run of it has not ended.
+    """
     check_manages(actor)
     with transaction.atomic():
-        held = Version.objects.select_for_update().get(pk=version.pk)
-        if held.runs.exists():
-            raise Conflict(
-                f"Version `{held.version_id}` has runs, whose history names it. It stays."
-            )
+        held = Version.objects.select_for_update().filter(pk=version.pk).first()
+        if held is None:
+            raise NotFound(f"Version `{version.version_id}` was deleted meanwhile.")
         using = held.instances.values_list("instance_id", flat=True)[:5]
         if using:
             raise Conflict(
                 f"Version `{held.version_id}` is used by {', '.join(using)}. Give these instances"
                 " another version first."
             )
+        runs = Run.objects.filter(version=held.pk)
+        if going := runs.active().values_list("run_id", flat=True).first():
+            raise Conflict(
+                f"Version `{held.version_id}` has runs that have not ended, as {going}. Wait for"
+                " them or cancel them, then delete it."
+            )
+        runs.update(version=None, former_version_id=held.version_id)
         _record(held, actor, "deleted", now=now)
         held.delete()
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from runs.admin import accounts, applications, attempts, inputs, queues, runs, workers
+from runs.admin import accounts, applications, attempts, inputs, queues, runs, secrets, workers
 
-__all__ = ["accounts", "applications", "attempts", "inputs", "queues", "runs", "workers"]
+__all__ = ["accounts", "applications", "attempts", "inputs", "queues", "runs", "secrets", "workers"]

@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 
 from runs.api.errors import error_response, too_large
 
-PREFIXES = ("/v1", "/v0", "/api")
+PREFIXES = ("/v1", "/v0", "/api", "/tickets")
 _WORDS = {
     400: "The request cannot be read. Look at its address, host and headers.",
     404: "Nothing is at this address. docs/api.md and /api/openapi.json list what there is.",

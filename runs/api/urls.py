@@ -8,6 +8,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from runs.api import errors
 from runs.api.openapi import openapi
+from runs.api.tickets import ticket_urls
 from runs.api.v1 import api
 
 
@@ -22,5 +23,6 @@ unknown.access = "public"  # type: ignore[attr-defined] # read by the test of al
 urlpatterns = [
     path("api/openapi.json", openapi, name="openapi"),
     path("v1/", api.urls),
+    *ticket_urls,
     re_path(r"^v[01](?P<rest>/.*)?$", unknown, name="unknown-endpoint"),
 ]

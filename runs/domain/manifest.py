@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from yaml.nodes import MappingNode, SequenceNode
+from dataclasses import replace
+
+from yaml.nodes import MappingNode, Node, SequenceNode
 
 from runs.domain.errors import ManifestInvalid
 from runs.domain.file_rules import (
@@ -62,6 +64,7 @@ __all__ = [
     "manifest_from_json",
     "manifest_to_json",
     "parse_manifest",
+    "read_manifest",
     "select_files",
 ]
 
@@ -98,6 +101,11 @@ def parse_manifest(text: str, *, filename: str = "app.yaml") -> Manifest:
         root = compose_document(text, filename=filename)
     except Unreadable as error:
         raise _invalid([error.problem]) from error
+    return read_manifest(root, filename=filename)
+
+
+def read_manifest(root: Node | None, *, filename: str, warn: bool = True) -> Manifest:
+    """The manifest in a document, checked as by `parse_manifest`; without `warn` no warnings."""
     problems = Problems(filename)
     if root is None or not isinstance(root, MappingNode):
         message = "the manifest is empty" if root is None else f"the manifest is {kind_of(root)}"
@@ -109,7 +117,7 @@ def parse_manifest(text: str, *, filename: str = "app.yaml") -> Manifest:
     manifest = _read_manifest(Reader(root, "", problems))
     if problems.errors:
         raise _invalid(problems.errors)
-    return manifest
+    return manifest if warn else replace(manifest, warnings=())
 
 
 def _invalid(problems: list[Problem]) -> ManifestInvalid:

@@ -23,6 +23,7 @@ from runs.domain.yaml_text import (
     kind_of,
     listed,
     plain_value,
+    position,
     shortened,
 )
 
@@ -122,11 +123,12 @@ def _read_items(block: Reader) -> tuple[OptionDefinition, ...]:
         if definition is None:
             continue
         if definition.name in found:
+            line, _ = position(found[definition.name][1])
             block.problems.error(
                 item,
                 path,
-                f"option `{definition.name}` is declared twice, first in line "
-                f"{found[definition.name][1].start_mark.line + 1}",
+                f"option `{definition.name}` is declared twice"
+                + (f", first in line {line}" if line else ""),
                 "Rename one of them.",
             )
             continue

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runs.execution.entries import (
+    ArchiveEmpty,
     ArchiveRefused,
     Entry,
     Ledger,
@@ -22,12 +23,14 @@ from runs.execution.entries import (
     is_junk,
 )
 from runs.execution.packing import Packed, pack_folder, pack_zip_stream
+from runs.execution.requirements import BUNDLED
 from runs.execution.tar_reader import BLOCK, TarReader, is_header
 from runs.execution.zip_reader import ZipReader
 
 __all__ = [
     "LIMIT_BYTES",
     "LIMIT_FILES",
+    "ArchiveEmpty",
     "ArchiveReader",
     "ArchiveRefused",
     "Entry",
@@ -74,7 +77,10 @@ class ArchiveReader:
             self._file.close()
 
     def members(self) -> Iterator[Member]:
-        """All folders and files with normal, unique names, without what macOS adds.
+        """All folders and files with normal names, each file once, without what macOS adds.
+
+        A push joins the archives of its packages to one tar, so files of bundled packages may come
+        again there: the last one counts.
 
         Raises `ArchiveRefused` as soon as something is met that must not be unpacked.
         """
@@ -93,13 +99,18 @@ class ArchiveReader:
                 raise ArchiveRefused("The archive has a file without a name. Pack it again.")
             if is_junk(name):
                 continue
-            ledger.admit(name, is_folder=member.is_folder, size=member.entry.size)
+            ledger.admit(
+                name,
+                is_folder=member.is_folder,
+                size=member.entry.size,
+                may_repeat=self.kind != "zip" and name.startswith(f"{BUNDLED}/"),
+            )
             entry = Entry(
                 name, member.entry.size, member.entry.executable, member.entry.modified_at
             )
             yield Member(entry, member.is_folder, member.content)
         if not ledger.files:
-            raise ArchiveRefused("The archive holds no files. Pack the folder with its content.")
+            raise ArchiveEmpty("The archive holds no files. Pack the folder with its content.")
 
 
 def open_archive(
@@ -168,7 +179,8 @@ def unpack(
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
     try:
         with open_archive(source, limit_bytes=limit_bytes, limit_files=limit_files) as archive:
-            entries = [member.entry for member in archive.members() if _write(member, temporary)]
+            found = (member.entry for member in archive.members() if _write(member, temporary))
+            entries = list({entry.name: entry for entry in found}.values())
         root = ""
         if strip_root_of is not None:
             names = [entry.name for entry in entries]
@@ -193,6 +205,7 @@ def _write(member: Member, folder: Path) -> bool:
         path.mkdir(parents=True, exist_ok=True)
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # only what may come again can be there
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         for data in member.content():

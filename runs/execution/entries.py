@@ -18,6 +18,10 @@ class ArchiveRefused(ValueError):
     """The archive is broken, hostile or above a limit; the text says where and what to do."""
 
 
+class ArchiveEmpty(ArchiveRefused):
+    """The archive is sound and holds no files."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much an archive may unpack to."""
@@ -112,8 +116,11 @@ class Ledger:
     folders: int = 0
     _is_folder: dict[str, bool] = field(default_factory=dict)
 
-    def admit(self, name: str, *, is_folder: bool, size: int) -> None:
-        """Count one entry with its folders; raises `ArchiveRefused` if it must not come."""
+    def admit(self, name: str, *, is_folder: bool, size: int, may_repeat: bool = False) -> None:
+        """Count one entry with its folders; raises `ArchiveRefused` if it must not come.
+
+        A file that `may_repeat` can come again, and counts each time.
+        """
         above = name.rpartition("/")[0]
         while above and above not in self._is_folder:
             self._add_folder(above)
@@ -129,7 +136,7 @@ class Ledger:
             if known is None:
                 self._add_folder(name)
             return
-        if known is not None:
+        if known is not None and (known or not may_repeat):
             what = "is both a file and a folder" if known else "occurs twice"
             raise refused(name, what, "Pack the folder again into a new archive.")
         self._is_folder[name] = False

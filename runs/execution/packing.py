@@ -1,4 +1,4 @@
-"""Archives out: a folder as a reproducible tar.gz, many objects as a streamed zip."""
+"""Archives out: a folder as a reproducible tar.gz, many objects as a streamed zip or tar.gz."""
 
 from __future__ import annotations
 
@@ -74,16 +74,21 @@ def pack_folder(
 
 def pack_zip_stream(
     files: Iterable[tuple[str, int | None, Callable[[], BinaryIO]]],
+    *,
+    folders: Iterable[str] = (),
 ) -> Iterator[bytes]:
     """A zip of `files` as it is made, in pieces; memory stays the same whatever their size.
 
     Each is a relative name, the size in bytes (None: not known) and a function that opens it; it
-    is opened when its turn comes, and closed. A name that comes again gets a number. Raises
-    `ArchiveRefused` for a name that could be unpacked elsewhere.
+    is opened when its turn comes, and closed. A name that comes again gets a number. `folders` are
+    there even if no file lies in them. Raises `ArchiveRefused` for a name that could be unpacked
+    elsewhere.
     """
     sink = _Sink()
     taken: set[str] = set()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
+        for folder in folders:
+            archive.mkdir(clean_name(folder))
         for name, size, opener in files:
             info = zipfile.ZipInfo(_free_name(clean_name(name), taken))
             packed_already = Path(name).suffix.lower() in _PACKED_ALREADY
@@ -95,6 +100,44 @@ def pack_zip_stream(
                     entry.write(data)
                     yield from sink.taken()
             yield from sink.taken()
+    yield from sink.taken()
+
+
+def pack_tar_stream(files: Iterable[tuple[str, Callable[[], BinaryIO]]]) -> Iterator[bytes]:
+    """A tar.gz of `files` as it is made, in pieces; equal files give equal bytes.
+
+    Each is a relative name and a function that opens a seekable file, when its turn comes. There
+    are regular files only, without times and owners; none at all is a valid archive as well. A
+    name that comes again gets a number. Raises `ArchiveRefused` for a name that could be unpacked
+    elsewhere, and `OSError` for a file that ends before its size: the archive is then broken.
+    """
+    sink = _Sink()
+    taken: set[str] = set()
+    position = 0
+    with gzip.GzipFile(filename="", fileobj=sink, mode="wb", compresslevel=3, mtime=0) as packed:
+        yield from sink.taken()
+        for name, opener in files:
+            header = tarfile.TarInfo(_free_name(clean_name(name), taken))
+            with opener() as source:
+                header.size = source.seek(0, os.SEEK_END)
+                source.seek(0)
+                head = header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+                packed.write(head)
+                left = header.size
+                while left:
+                    data = source.read(min(_CHUNK, left))
+                    if not data:
+                        raise OSError(f"`{name}` ended {left} bytes before its size.")
+                    left -= len(data)
+                    packed.write(data)
+                    yield from sink.taken()
+            padding = -header.size % tarfile.BLOCKSIZE
+            packed.write(bytes(padding))
+            position += len(head) + header.size + padding
+            yield from sink.taken()
+        # Two empty blocks end it, and readers expect whole records.
+        ending = 2 * tarfile.BLOCKSIZE
+        packed.write(bytes(ending + -(position + ending) % tarfile.RECORDSIZE))
     yield from sink.taken()
 
 

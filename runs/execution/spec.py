@@ -66,8 +66,8 @@ class RunSpec:
     command: tuple[str, ...]
     """The whole argument vector; the program is an absolute path or looked up in `env["PATH"]`."""
     cwd: Path
-    env: Mapping[str, str]
-    """The whole environment of the child. `RUNSITE_MARK` is added from `mark`."""
+    env: Mapping[str, str] = field(repr=False)
+    """The whole environment of the child, secrets among it. `RUNSITE_MARK` is added from `mark`."""
     mark: str
     """Unique per attempt; every process whose environment carries it belongs to this run."""
     content_format: str = "json"

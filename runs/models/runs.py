@@ -85,6 +85,7 @@ class Run(Limits):
 
     NO_HOLD, WAITS_FOR_RUNS, WAITS_FOR_KEY, WAITS_FOR_RETRY = "", "runs", "key", "retry"
     WAITS_FOR_EXECUTABLE = "executable"
+    STANDARD, EXTERNAL = "standard", "external"
     HOLDS = [
         (name, name)
         for name in (WAITS_FOR_RUNS, WAITS_FOR_KEY, WAITS_FOR_RETRY, WAITS_FOR_EXECUTABLE)
@@ -304,6 +305,11 @@ class Run(Limits):
         return Status(self.status) in CANCELABLE and self.cancel_requested_at is None
 
     @property
+    def is_tracked(self) -> bool:
+        """Whether it was executed elsewhere and only recorded here."""
+        return self.run_type == self.EXTERNAL
+
+    @property
     def end_words(self) -> str:
         """The end reason as people say it; empty while it runs and when it succeeded."""
         from runs.domain.status import WORDS
@@ -487,7 +493,12 @@ class RunFile(models.Model):
 
 
 class Asset(models.Model):
-    """Something a run declares to be shown or downloaded; its content is in the store."""
+    """Something a run declares to be shown or downloaded; its content is in the store.
+
+    It is JSON, but for a `PAGE` that was drawn where an imported run comes from: a download only.
+    """
+
+    PAGE = "html"
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="assets")
     asset_id = models.CharField(max_length=32, unique=True)

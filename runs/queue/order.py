@@ -198,7 +198,7 @@ def waiting_in_order(
     place: int | None = 1
     page: list[Run] = []
     if after is not None:
-        place = _capped(_ahead_of(account.runs.waiting(), after))
+        place = _capped(ahead_of(account.runs.waiting(), after))
         place = None if place is None else place + (2 if after.status == Status.QUEUED else 1)
         # Two walks along the index: as one condition they would be one past all of equal rank.
         page = list(runs.filter(rank=after.rank, id__gt=after.pk)[:limit])
@@ -230,6 +230,12 @@ def holds_of(run: Run, *, now: datetime | None = None) -> tuple[str, ...]:
     lanes = _LaneHolds(run.account)
     holds = OwnHolds([run], now or timezone.now(), lanes.running).of(run) + lanes.of(run)
     return holds or lanes.turn_of(run, lanes.ready_ahead_of(run))
+
+
+def holds_but_turn(run: Run, *, now: datetime) -> tuple[str, ...]:
+    """Why this queued run may not be claimed however many slots are free; at most 4 queries."""
+    lanes = _LaneHolds(run.account)
+    return OwnHolds([run], now, lanes.running).of(run) + lanes.of(run)
 
 
 class _LaneHolds:
@@ -283,7 +289,7 @@ class _LaneHolds:
         """How many queued runs that nothing holds go before `run`; None beyond 10,000."""
         ready = [lane for lane, holds in self._holds.items() if not holds]
         # By lane alone: walking the account's order would touch all that is held.
-        return _capped(_ahead_of(Run.objects.claimable().filter(lane__in=ready), run))
+        return _capped(ahead_of(Run.objects.claimable().filter(lane__in=ready), run))
 
     def _holds_of(self, lane: Lane) -> tuple[str, ...]:
         holds = []
@@ -347,7 +353,7 @@ class _LaneHolds:
         return _Fleet(serving, draining, slots, used, largest, free)
 
 
-def _ahead_of(runs: QuerySet[Run], run: Run) -> QuerySet[Run]:
+def ahead_of(runs: QuerySet[Run], run: Run) -> QuerySet[Run]:
     """What goes before `run`: one range of an index, which two conditions are not."""
     return runs.filter(RawSQL(_GOES_FIRST, [run.rank, run.pk], BooleanField()))
 

@@ -24,7 +24,7 @@ from django.db.models import Exists, F, OuterRef
 from runs.domain.concurrency import cancel_reason
 from runs.domain.errors import RunsiteError
 from runs.domain.status import WORDS, EndReason, Status
-from runs.models import Attempt, EnvironmentBuild, LogChunk, Run, Worker
+from runs.models import Attempt, EnvironmentBuild, Executable, LogChunk, Run, Worker
 from runs.queue.dispatch import nudge_after_commit
 from runs.queue.lease import BeatWatch, WorkerIdentity
 from runs.queue.retries import FORGOTTEN, may_retry, most_attempts, retry_columns, retry_words
@@ -232,7 +232,8 @@ class Reaper:
                 for worker in Worker.objects.filter(pk__in=workers):
                     reaped.workers_lost += _lose(worker)
             if _is_any_broken():
-                reaped.mended += _mend_attempts(now) + _mend_runs(now, reaped) + _free_builds()
+                reaped.mended += _mend_attempts(now) + _mend_runs(now, reaped)
+                reaped.mended += _free_builds() + _free_checks()
         except DatabaseError:
             self.was_blind()
             raise
@@ -243,7 +244,7 @@ class Reaper:
 
 # Asked every few seconds for as long as an installation lives, and Django takes ten times as long
 # to put a question into words as the database takes to answer it. `_BROKEN` is whether one of the
-# three below has something to mend.
+# four below has something to mend.
 _ATTEMPTS = "SELECT id, beat FROM runs_attempt WHERE ended_at IS NULL"
 _WORKERS = "SELECT id, beat FROM runs_worker WHERE state IN ('active', 'draining')"
 _BROKEN = """
@@ -260,6 +261,13 @@ _BROKEN = """
         WHERE build.state = 'building' AND NOT EXISTS (
             SELECT 1 FROM runs_worker worker
             WHERE worker.boot_id = build.boot_id AND worker.state IN ('active', 'draining')
+        )
+    ) OR EXISTS (
+        SELECT 1 FROM runs_executable executable
+        WHERE executable.state IN ('waiting', 'checking') AND executable.state = 'checking'
+        AND NOT EXISTS (
+            SELECT 1 FROM runs_worker worker
+            WHERE worker.boot_id = executable.boot_id AND worker.state IN ('active', 'draining')
         )
     )
 """
@@ -309,11 +317,21 @@ def _mend_runs(now: datetime, reaped: Reaped) -> int:
 
 def _free_builds() -> int:
     """Let environments be built by others whose builder is gone."""
-    builders = Worker.objects.filter(
-        boot_id=OuterRef("boot_id"),
-        state__in=(Worker.ACTIVE, Worker.DRAINING),
-    )
-    builds = EnvironmentBuild.objects.filter(~Exists(builders), state=EnvironmentBuild.BUILDING)
+    builds = EnvironmentBuild.objects.filter(~_boot_lives(), state=EnvironmentBuild.BUILDING)
     return builds.update(
         state=EnvironmentBuild.WAITING, worker_name="", boot_id="", started_at=None
     )
+
+
+def _free_checks() -> int:
+    """Let pushed executables be checked by others whose worker is gone."""
+    checks = Executable.objects.filter(~_boot_lives(), state=Executable.CHECKING)
+    return checks.update(state=Executable.WAITING, worker_name="", boot_id="")
+
+
+def _boot_lives() -> Exists:
+    """Whether the boot that a row names is that of a worker that serves."""
+    serving = Worker.objects.filter(
+        boot_id=OuterRef("boot_id"), state__in=(Worker.ACTIVE, Worker.DRAINING)
+    )
+    return Exists(serving)

@@ -131,6 +131,29 @@ class ObjectStore(Protocol):
         """Copy the object into the file `path` (replaced if it exists); its size in bytes."""
         ...
 
+    def copy(self, source: str, target: str) -> int:
+        """Make `target` an object with the bytes of `source`; its size in bytes.
+
+        The bytes do not pass through this process. The two are independent afterwards.
+        """
+        ...
+
+    def presigned_put(self, key: str, *, lives_s: int) -> str | None:
+        """An address to which anybody may PUT this one object for so many seconds.
+
+        None when the store cannot be reached by clients. The store takes any size and tells nobody.
+        """
+        ...
+
+    def presigned_get(
+        self, key: str, *, lives_s: int, disposition: str, content_type: str
+    ) -> str | None:
+        """An address from which anybody may GET this object, with these two headers; or None.
+
+        Nobody looks whether the object exists.
+        """
+        ...
+
 
 def check_key(key: str) -> tuple[str, ...]:
     """The segments of `key`; raises `InvalidKey` unless every backend can keep it."""

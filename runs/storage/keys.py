@@ -32,8 +32,13 @@ def upload_prefix(upload_id: Id) -> str:
 
 
 def upload(upload_id: Id) -> str:
-    """The bytes that were sent for an upload ticket, as they came."""
+    """The bytes that a client put into the store itself, as they came; it may replace them."""
     return _key(upload_prefix(upload_id) + "data")
+
+
+def received_upload(upload_id: Id, nonce: str) -> str:
+    """The bytes that came by a ticket of ours: each time under a new name, and never changed."""
+    return _key(f"{upload_prefix(upload_id)}{nonce}")
 
 
 def input_prefix(input_id: Id) -> str:

@@ -34,6 +34,7 @@ from runs.storage.s3_client import (
     is_late,
     make_client,
     make_finisher,
+    make_signer,
     status_of,
     translated,
 )
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 PART_BYTES = 8 * 1024 * 1024
 """Objects from this size on are sent in parts, one of which is in memory at a time."""
 MOST_PARTS = 10_000
+COPY_PART_BYTES = 64 * 1024 * 1024
+"""The service copies so much by one request: it must answer before we stop waiting for it."""
 READ_BYTES = 1024 * 1024
 """An open reader asks for so much at once."""
 BATCH = 1000
@@ -68,6 +71,7 @@ class S3Store:
         self._lock = threading.Lock()
         self._made: Any = None
         self._made_finisher: Any = None
+        self._made_signer: Any = None
 
     def put(self, key: str, stream: BinaryIO, *, limit_bytes: int | None = None) -> Stored:
         """Store what is left in `stream`; `ObjectTooLarge` beyond `limit_bytes`."""
@@ -181,6 +185,45 @@ class S3Store:
             raise
         return size
 
+    def copy(self, source: str, target: str) -> int:
+        """Make `target` an object with the bytes of `source`; the service copies them itself."""
+        check_key(source)
+        check_key(target)
+        for left in reversed(range(_READ_TRIES)):
+            size, tag = self._head(source)
+            words = {
+                "CopySource": {"Bucket": self.address.bucket, "Key": self._root + source},
+                "CopySourceIfMatch": tag,  # never a mixture of two
+            }
+            try:
+                if size <= COPY_PART_BYTES:
+                    self._ask("copy_object", target, **words)
+                else:
+                    self._copy_parts(target, words, size)
+                return size
+            except StorageError as error:
+                if not left or status_of(error.__cause__) != 412:  # replaced since we looked
+                    raise
+        raise AssertionError("unreachable")
+
+    def presigned_put(self, key: str, *, lives_s: int) -> str | None:
+        """An address of the service itself; any or no Content-Type may be sent with the bytes."""
+        check_key(key)
+        return self._presigned("put_object", key, lives_s)
+
+    def presigned_get(
+        self, key: str, *, lives_s: int, disposition: str, content_type: str
+    ) -> str | None:
+        """An address of the service itself, which answers with these headers."""
+        check_key(key)
+        return self._presigned(
+            "get_object",
+            key,
+            lives_s,
+            ResponseContentDisposition=disposition,
+            ResponseContentType=content_type,
+        )
+
     def read_part(
         self, key: str, start: int, length: int, tag: str | None = None
     ) -> tuple[bytes, int, str]:
@@ -239,6 +282,32 @@ class S3Store:
                 log.warning("a part of %s stays until the store is swept: %s", key, error)
             raise
         return Stored(size, digest.hexdigest())
+
+    def _copy_parts(self, target: str, words: dict[str, Any], size: int) -> None:
+        part_bytes = max(COPY_PART_BYTES, -(-size // MOST_PARTS))
+        upload_id = self._ask("create_multipart_upload", target)["UploadId"]
+        try:
+            parts: builtins.list[dict[str, object]] = []
+            for start in range(0, size, part_bytes):
+                number = len(parts) + 1
+                end = min(start + part_bytes, size)
+                done = self._ask(
+                    "upload_part_copy",
+                    target,
+                    UploadId=upload_id,
+                    PartNumber=number,
+                    CopySourceRange=f"bytes={start}-{end - 1}",
+                    **words,
+                )
+                tag = done["CopyPartResult"]["ETag"]
+                parts.append({"ETag": tag, "PartNumber": number})
+            self._complete(target, upload_id, parts, size)
+        except BaseException:
+            try:
+                self._abort(self._root + target, upload_id)
+            except StorageError as error:
+                log.warning("a part of %s stays until the store is swept: %s", target, error)
+            raise
 
     def _complete(
         self, key: str, upload_id: str, parts: builtins.list[dict[str, object]], size: int
@@ -369,6 +438,19 @@ class S3Store:
             words["KeyMarker"] = page["NextKeyMarker"]
             words["UploadIdMarker"] = page["NextUploadIdMarker"]
 
+    def _presigned(self, operation: str, key: str, lives_s: int, **words: Any) -> str | None:
+        """No request is made. Only the host is signed beside the address: no other header."""
+        if not self.address.presign:
+            return None
+        with translated(self.address, "presign", key):
+            return str(
+                self._signer.generate_presigned_url(
+                    operation,
+                    Params={"Bucket": self.address.bucket, "Key": self._root + key, **words},
+                    ExpiresIn=lives_s,
+                )
+            )
+
     def _ask(self, operation: str, key: str, **words: Any) -> dict[str, Any]:
         with translated(self.address, _OPERATIONS.get(operation, "put"), key):
             call = getattr(self._client, operation)
@@ -388,6 +470,13 @@ class S3Store:
             if self._made_finisher is None:
                 self._made_finisher = make_finisher(self.address)
             return self._made_finisher
+
+    @property
+    def _signer(self) -> Any:
+        with self._lock:
+            if self._made_signer is None:
+                self._made_signer = make_signer(self.address)
+            return self._made_signer
 
 
 class _Reader(io.RawIOBase):

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runs.storage.base import ObjectMissing, StorageError
@@ -26,13 +26,19 @@ CONNECTIONS = 64
 @dataclass(frozen=True)
 class S3Address:
     """Where the objects are. Without an `endpoint` it is Amazon's, without keys boto looks for
-    them (its variables, its files, the role of the machine)."""
+    them (its variables, its files, the role of the machine).
+
+    `presign` says that clients may be sent there with signed addresses; `public` is the endpoint
+    that they reach, where it is another than ours.
+    """
 
     bucket: str
     prefix: str = ""
     endpoint: str | None = None
     region: str | None = None
     path_style: bool | None = None
+    presign: bool = True
+    public: str | None = None
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
 
@@ -49,6 +55,11 @@ def make_client(address: S3Address) -> Any:  # boto3 brings no types
 def make_finisher(address: S3Address) -> Any:
     """A client for the one call that may take long: to make an object of its parts."""
     return _client(address, FINISH_S, 1)
+
+
+def make_signer(address: S3Address) -> Any:
+    """A client that signs addresses for others and asks nothing itself."""
+    return _client(replace(address, endpoint=address.public or address.endpoint), READ_S, 1)
 
 
 def _client(address: S3Address, read_s: float, attempts: int) -> Any:

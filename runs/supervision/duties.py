@@ -13,7 +13,17 @@ from django.contrib.sessions.models import Session
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, ProtectedError
 
-from runs.models import InputData, ManagedInput, Queue, Run, SignInLink, Upload, Worker
+from runs.models import (
+    Executable,
+    InputData,
+    ManagedInput,
+    Queue,
+    Run,
+    SignInLink,
+    Submission,
+    Upload,
+    Worker,
+)
 from runs.queue import dispatch
 from runs.queue.order import next_heads
 from runs.queue.reaper import Reaper, cancel_waiting
@@ -26,6 +36,10 @@ from runs.supervision.stray_objects import StrayObjects
 UPLOADS_LIVE = timedelta(hours=24)
 LINKS_LIVE = timedelta(days=1)
 INPUTS_LIVE = timedelta(days=1)
+SUBMISSIONS_LIVE = timedelta(days=1)
+SUBMISSIONS_BATCH = 1000
+MOST_SUBMISSIONS = 100_000
+"""In one turn: more urgent duties wait meanwhile."""
 SWEEP_AFTER_S = 86400.0
 BATCH = 200
 
@@ -58,6 +72,7 @@ def all_duties(clock: Callable[[], float] = time.monotonic) -> tuple[Duty, ...]:
         Duty("cancel waiting runs", 60, cancel_waiting),
         Duty("tidy lost attempts", 15, tidy_lost_attempts),
         Duty("prune uploads", 600, prune_uploads),
+        Duty("prune submissions", 600, prune_submissions),
         Duty("prune inputs", 3600, prune_inputs),
         Duty("sweep the store", 3600, sweep_store),
         Duty("remove stray objects", 60, StrayObjects(clock).turn),
@@ -83,12 +98,37 @@ def nudge_waiting(now: datetime) -> int:
 
 
 def prune_uploads(now: datetime) -> int:
-    """Remove uploads that nobody made use of within a day; how many."""
-    old = Upload.objects.filter(created_at__lt=now - UPLOADS_LIVE).order_by("created_at")
+    """Remove uploads that nobody made use of within a day; how many.
+
+    Those that an executable waits to be checked of stay.
+    """
+    needed = Executable.objects.filter(
+        upload=OuterRef("pk"), state__in=(Executable.WAITING, Executable.CHECKING)
+    )
+    old = Upload.objects.filter(~Exists(needed), created_at__lt=now - UPLOADS_LIVE).order_by(
+        "created_at"
+    )
     count = 0
     for upload in old[:BATCH]:
-        object_store().delete(upload.key)  # first: a row without bytes is found again, not so bytes
+        # First: a row without bytes is found again, not so bytes. What was sent several times, or
+        # by a process that was killed then, lies beside them.
+        object_store().delete(upload.key)
+        object_store().delete_prefix(keys.upload_prefix(upload.upload_id))
         count += Upload.objects.filter(pk=upload.pk).delete()[0]
+    return count
+
+
+def prune_submissions(now: datetime) -> int:
+    """Forget requests to submit a run of more than a day ago; how many.
+
+    By then nobody repeats one, except under a name of its own, which is promised for a day.
+    """
+    old = Submission.objects.filter(received_at__lt=now - SUBMISSIONS_LIVE).order_by("received_at")
+    count = 0
+    while found := list(old.values_list("pk", flat=True)[:SUBMISSIONS_BATCH]):
+        count += Submission.objects.filter(pk__in=found).delete()[0]
+        if len(found) < SUBMISSIONS_BATCH or count >= MOST_SUBMISSIONS:
+            break
     return count
 
 

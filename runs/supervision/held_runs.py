@@ -68,7 +68,8 @@ def admit_held(now: datetime) -> int:
     """
     if not _is_any(_KEYS_WAITED_FOR):
         return 0
-    under_way = Count("pk", filter=~Q(hold__in=(Run.WAITS_FOR_KEY, Run.WAITS_FOR_RUNS)))
+    not_admitted = (Run.WAITS_FOR_KEY, Run.WAITS_FOR_RUNS, Run.WAITS_FOR_EXECUTABLE)
+    under_way = Count("pk", filter=~Q(hold__in=not_admitted))
     keys = (
         Run.objects.filter(~Q(concurrency_key=""), status__in=sorted(ACTIVE))
         .order_by()

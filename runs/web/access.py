@@ -6,7 +6,6 @@ account at hand whose role permits it. The rule stays readable as `view.access`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
@@ -23,6 +22,7 @@ from django_htmx.middleware import HtmxDetails
 
 from runs.actions.actors import ROOT, Actor, person
 from runs.domain.errors import NotAllowed
+from runs.domain.networks import lies_in
 from runs.domain.roles import may
 from runs.models import Account, Membership, User
 
@@ -186,7 +186,7 @@ def client_address(request: HttpRequest) -> str:
     address = str(request.META.get("REMOTE_ADDR", ""))
     forwarded = request.headers.get("X-Forwarded-For", "")
     for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
-        if not _is_trusted_proxy(address):
+        if not lies_in(address, settings.RUNSITE_TRUSTED_PROXIES):
             break
         address = hop
     return address[:64]
@@ -195,17 +195,6 @@ def client_address(request: HttpRequest) -> str:
 def account_context(request: HttpRequest) -> dict[str, Any]:
     """Context processor: the accounts that the person may switch to."""
     return {"accounts": getattr(request, "accounts", [])}
-
-
-def _is_trusted_proxy(address: str) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(
-        parsed in ipaddress.ip_network(network, strict=False)
-        for network in settings.RUNSITE_TRUSTED_PROXIES
-    )
 
 
 def _with_next(address: str, shown: str) -> str:

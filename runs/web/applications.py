@@ -165,6 +165,7 @@ def application(request: AccountRequest, application_id: str) -> HttpResponse:
     context = {
         **frame(request, found, "application"),
         "executable": executable,
+        "newest": found.executables.order_by("-number").first(),
         "manifest": manifest,
         "options": [option for option in options if visible_to(option, request.role)],
         "plots": _plots(found),
@@ -318,6 +319,8 @@ def frame(request: AccountRequest, found: Application, current: str) -> dict[str
         ("application-builds", "Builds"),
         ("application-inputs", "Inputs"),
     ]
+    if may(request.role, "launch"):
+        pages.append(("application-secrets", "Secrets"))
     if may_manage:
         pages.append(("application-settings", "Settings"))
     return {

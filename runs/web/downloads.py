@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -15,22 +12,12 @@ from django.views.decorators.http import require_safe
 
 from runs.actions.logs import log_end, stream_log
 from runs.actions.outputs import zip_files
+from runs.domain.downloads import POLICY, safe_name, type_by_name, wanted_range
 from runs.domain.errors import NotFound
 from runs.models import Asset, InputData, InputFile, RunFile
 from runs.storage import ObjectMissing, object_store
 from runs.web.access import AccountRequest, member
 from runs.web.run_pages import attempt_of, find_run
-
-POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-_TYPES = {
-    ".json": "application/json",
-    ".geojson": "application/json",
-    ".csv": "text/csv; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-    ".log": "text/plain; charset=utf-8",
-    ".zip": "application/zip",
-}
 
 
 @member("view")
@@ -66,7 +53,10 @@ def run_asset(request: AccountRequest, run_id: str, number: int) -> HttpResponse
     asset = Asset.objects.filter(run=run, number=number).first()
     if asset is None:
         raise NotFound(f"Run {run_id} has no asset {number}.")
-    return send_object(request, asset.key, f"{asset.name or f'asset-{number}'}.json")
+    name = asset.name or f"asset-{number}"
+    return send_object(
+        request, asset.key, name if asset.content_type == Asset.PAGE else f"{name}.json"
+    )
 
 
 @member("view")
@@ -146,20 +136,9 @@ def send_stream(pieces: Iterator[bytes], name: str) -> HttpResponseBase:
     return _as_download(StreamingHttpResponse(pieces), name)
 
 
-def safe_name(name: str) -> str:
-    """The last part of a path as a file name without characters that mislead or break a header."""
-    last = PurePosixPath(name.replace("\\", "/")).name
-    kept = "".join(
-        "_" if unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else letter
-        for letter in last
-    )
-    return kept.strip(". ")[:150] or "download"
-
-
 def _as_download(response: HttpResponseBase, name: str) -> HttpResponseBase:
     clean = safe_name(name)
-    suffix = PurePosixPath(clean).suffix.lower()
-    response["Content-Type"] = _TYPES.get(suffix, "application/octet-stream")
+    response["Content-Type"] = type_by_name(clean)
     response["Content-Disposition"] = content_disposition_header(True, clean) or "attachment"
     response["Content-Security-Policy"] = POLICY
     response["X-Content-Type-Options"] = "nosniff"
@@ -169,18 +148,9 @@ def _as_download(response: HttpResponseBase, name: str) -> HttpResponseBase:
 
 def _range_of(request: AccountRequest, size: int, tag: str) -> tuple[int, int] | None:
     """The range asked for as (start, end); start ≥ end when it cannot be had; None for all."""
-    found = _RANGE.fullmatch(request.headers.get("Range", "").strip())
-    if found is None or (not found[1] and not found[2]):
-        return None  # several ranges are answered with everything, as the standard allows
     if request.headers.get("If-Range", tag) != tag:
         return None
-    if not found[1]:
-        return (max(0, size - int(found[2])), size if int(found[2]) else 0)
-    start = int(found[1])
-    if found[2] and int(found[2]) < start:
-        return None
-    end = min(size, int(found[2]) + 1) if found[2] else size
-    return (start, end) if start < size else (size, size)
+    return wanted_range(request.headers.get("Range", ""), size)
 
 
 def _position(request: AccountRequest, name: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from django.contrib import messages
@@ -83,7 +84,7 @@ def application_instance(
             try:
                 actions.update_instance(
                     instance=instance,
-                    values=_values(form),
+                    values=replace(_values(form), output_format=instance.output_format),
                     seen_at=_seen_at(form),
                     actor=request.actor,
                 )
@@ -136,7 +137,7 @@ def application_instance_lock(
 def application_instance_delete(
     request: AccountRequest, application_id: str, instance_id: str
 ) -> HttpResponse:
-    """Delete an instance that never ran."""
+    """Delete an instance whose runs have all ended."""
     instance = find_instance(find_application(request, application_id), instance_id)
     actions.delete_instance(instance=instance, actor=request.actor)
     messages.success(request, f"Instance {instance_id} has been deleted.")
@@ -145,7 +146,9 @@ def application_instance_delete(
 
 def find_instance(application: Application, instance_id: str) -> Instance:
     """The instance with this id; raises `NotFound`."""
-    found = application.instances.select_related("version__executable", "application__account")
+    found = application.instances.select_related(
+        "version__executable", "application__account", "secrets"
+    )
     instance = found.filter(instance_id=instance_id).first()
     if instance is None:
         raise NotFound(f"{application} has no instance `{instance_id[:128]}`.")
@@ -164,6 +167,7 @@ def _values(form: InstanceForm) -> actions.InstanceValues:
         priority=fields["priority"],
         queuing_disabled=fields["queuing_disabled"],
         time_limit_s=fields["time_limit_s"],
+        secrets=form.chosen_secrets(),
     )
 
 

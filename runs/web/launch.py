@@ -16,6 +16,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST
 
 from runs.actions.runs import submit_run
+from runs.actions.secrets import named_collection
 from runs.domain.errors import (
     ArchiveRejected,
     FieldsInvalid,
@@ -24,7 +25,7 @@ from runs.domain.errors import (
     TooLarge,
 )
 from runs.domain.status import Status
-from runs.models import Application, Run
+from runs.models import Application, Run, SecretsCollection
 from runs.models.waits import FAIL
 from runs.templatetags.human import coded
 from runs.web import launch_inputs as inputs
@@ -114,6 +115,7 @@ def _submit(
             waits_for=draft.waits.runs,
             wait_policy=clean["wait_policy"] or FAIL,
             execution_class=clean["execution_class"] or None,
+            secrets=_secrets(application, clean.get("secrets", "")),
             cloned_from=scene.original,
             actor=request.actor,
         )
@@ -130,6 +132,11 @@ def _submit(
         _say_what_came(request, run, began_at)
         return redirect("run", run_id=run.run_id)
     return _page(request, scene, draft, status=status)
+
+
+def _secrets(application: Application, collection_id: str) -> SecretsCollection | None:
+    """The collection that was chosen; None leaves it to the instance."""
+    return named_collection(application, collection_id) if collection_id else None
 
 
 def _say_what_came(request: AccountRequest, run: Run, began_at: datetime) -> None:

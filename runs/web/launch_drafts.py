@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from django.db.models import Value
 from django.urls import reverse
 
 from runs.actions.run_limits import most_allowed, usual_limits
@@ -78,6 +79,7 @@ class Scene:
         return {
             "queue": (instance.execution_class if instance else "") or "default",
             "priority": (instance.priority if instance else None) or DEFAULT_PRIORITY,
+            "secrets": instance.secrets.collection_id if instance and instance.secrets else "",
             "limits": usual_limits(self.application, self.target.manifest, self.target.instance),
         }
 
@@ -126,9 +128,9 @@ def set_scene(
 ) -> Scene:
     """Find the original run and the instance; the default one when none is named."""
     instances = list(
-        application.instances.select_related("version__executable__environment").order_by(
-            "instance_id"
-        )
+        application.instances.select_related(
+            "version__executable__environment", "secrets"
+        ).order_by("instance_id")
     )
     by_id = {instance.instance_id: instance for instance in instances}
     by_key = {instance.pk: instance for instance in instances}
@@ -148,7 +150,7 @@ def set_scene(
 def _find_original(request: AccountRequest, application: Application, run_id: str) -> Run:
     run = (
         Run.objects.filter(account=request.account, application=application, run_id=run_id)
-        .select_related("executable", "version", "managed_input", "instance")
+        .select_related("executable", "version", "managed_input", "instance", "secrets")
         .first()
     )
     if run is None:
@@ -194,6 +196,7 @@ def initial_of(scene: Scene, original: Run) -> dict[str, Any]:
     """Name and settings of the original; what is usual anyway is left empty."""
     usual = scene.usual
     queue = original.execution_class or "default"
+    secrets = original.secrets.collection_id if original.secrets else ""
     own_limits = [
         (name, column, getattr(original, column))
         for name, column in COLUMNS.items()
@@ -204,6 +207,7 @@ def initial_of(scene: Scene, original: Run) -> dict[str, Any]:
         "description": original.description,
         "priority": "" if original.priority == usual["priority"] else original.priority,
         "execution_class": "" if queue == usual["queue"] else queue,
+        "secrets": "" if secrets == usual["secrets"] else secrets,
         **{
             name: typed(column, None if own == usual["limits"][column] else own)
             for name, column, own in own_limits
@@ -330,7 +334,7 @@ def _launch_form(
     ]
     if scene.application.default_instance is None:
         choices.insert(0, ("", "Newest build"))
-    queues = list(request.account.queues.order_by("name").values_list("name", flat=True))
+    queues, collections = _queues_and_secrets(request, scene.application)
     return LaunchForm(
         data,
         initial=initial,
@@ -339,4 +343,15 @@ def _launch_form(
         usual=scene.usual,
         most=most_allowed(),
         reload_url=reverse("launch-part", args=[scene.application.application_id, "settings"]),
+        collections=collections,
     )
+
+
+def _queues_and_secrets(
+    request: AccountRequest, application: Application
+) -> tuple[list[str], dict[str, str]]:
+    """What a run may choose among: names of queues, and names of secrets by id; one query."""
+    queues = request.account.queues.values_list(Value(""), "name")
+    secrets = application.secrets_collections.values_list("collection_id", "name")
+    rows = sorted(queues.union(secrets, all=True), key=lambda row: (row[1], row[0]))
+    return [name for key, name in rows if not key], {key: name for key, name in rows if key}

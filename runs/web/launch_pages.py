@@ -56,7 +56,8 @@ def settings_context(request: AccountRequest, scene: Scene, draft: Draft) -> dic
         of_instance=scene.of_instance,
     )
     names = {item.name for item in scene.definitions}
-    advanced = ("description", "priority", "execution_class")
+    named_advanced = ("description", "priority", "execution_class", "secrets")
+    advanced = [name for name in named_advanced if name in draft.form.fields]
     limits = [name for name in COLUMNS if name in draft.form.fields]
     named = find_ids(draft.form[WAITS_FOR].value() or "")
     offered = offered_runs(request.account, named)
@@ -67,6 +68,7 @@ def settings_context(request: AccountRequest, scene: Scene, draft: Draft) -> dic
         "basics": [_field_row(scene, draft.form, name) for name in ("instance", "name")],
         "advanced": [_field_row(scene, draft.form, name) for name in advanced],
         "advanced_open": any(draft.form[name].errors for name in advanced),
+        "offers_secrets": "secrets" in draft.form.fields,
         "limits": [_field_row(scene, draft.form, name) for name in limits],
         "limits_open": any(
             draft.form[name].errors or draft.form[name].value() for name in (*limits, WAITS_FOR)
@@ -93,7 +95,7 @@ def _field_row(scene: Scene, form: LaunchForm, name: str) -> dict[str, Any]:
     }
     before = "" if initial[name] is None else str(initial[name])
     now = "" if bound.value() is None else str(bound.value())
-    words = "was usual" if before == "" and name in {"priority", *COLUMNS} else ""
+    words = "was usual" if before == "" and name in {"priority", "secrets", *COLUMNS} else ""
     choices = dict(getattr(bound.field, "choices", ()))
     return {
         "field": bound,

@@ -79,6 +79,11 @@ def _lines(found: Ledger) -> list[dict[str, Any]]:
     """Each figure with what it says."""
     lines: list[tuple[str, int, str]] = [
         ("Submitted", found.runs, "Every run that is recorded, whatever became of it."),
+        (
+            "Recorded only",
+            found.recorded,
+            "Runs that were executed elsewhere. No worker had them, so they have no attempt here.",
+        ),
         ("Attempts", found.attempts, "Executions begun by a worker. One for each run is usual."),
         (
             "Runs with more than one attempt",

@@ -119,7 +119,7 @@ def output_context(run: Run, chosen: str = "") -> dict[str, Any]:
             url=reverse("run-asset", args=[run.run_id, row.number]),
             key=row.key,
             group="Assets",
-            is_json=True,
+            is_json=row.content_type != Asset.PAGE,
         )
         for row in assets
     ]

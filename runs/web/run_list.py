@@ -32,7 +32,7 @@ from runs.models.run_list import (
 from runs.templatetags.human import number
 from runs.web.access import AccountRequest, member, safe_next
 
-SOURCES = ("console", "api", "demo")
+SOURCES = ("console", "api", "demo", "import")
 MOST_CHOICES = 200
 MOST_CANCELED = 200
 
@@ -58,6 +58,7 @@ def runs(request: AccountRequest) -> HttpResponse:
         "summary": _summary(page, about),
         "cancelable": cancelable_ids(request, page.runs),
         "chips": _chips(chosen),
+        "may_import": may(request.role, "register folders"),
         "poll": poll_address(page.runs),
     }
     if request.htmx:

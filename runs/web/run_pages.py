@@ -39,7 +39,7 @@ USUAL_OF = 21
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _RELATED = (
     *("application", "version", "instance", "instance__version", "executable"),
-    *("submitted_by", "api_key", "input_data", "managed_input", "cloned_from", "queue"),
+    *("submitted_by", "api_key", "input_data", "managed_input", "cloned_from", "queue", "secrets"),
 )
 _PHASES = {
     "": "A worker takes it.",
@@ -142,20 +142,24 @@ def header_context(run: Run, viewer: Viewer) -> dict[str, Any]:
         "viewer": viewer,
         "now": timezone.now(),
         "most_attempts": run.max_attempts + run.retries,
-        "usual_s": None if waiting else usual_duration(run),
+        "usual_s": None if waiting or run.is_tracked else usual_duration(run),
         "waiting": waiting_context(run) if waiting else None,
         "phase_words": _PHASES.get(run.phase, "") if run.status == Status.RUNNING else "",
     }
 
 
 def usual_duration(run: Run) -> float | None:
-    """The median of what the newest runs of the application took, in seconds; one query."""
-    rows = Run.objects.filter(
-        account_id=run.account_id,
-        application_id=run.application_id,
-        status=Status.SUCCEEDED,
-        execution_s__isnull=False,
-    ).order_by("-id")
+    """The median of what the newest runs of the application took here, in seconds; one query."""
+    rows = (
+        Run.objects.filter(
+            account_id=run.account_id,
+            application_id=run.application_id,
+            status=Status.SUCCEEDED,
+            execution_s__isnull=False,
+        )
+        .exclude(run_type=Run.EXTERNAL)
+        .order_by("-id")
+    )
     newest = rows.values_list("execution_s", "end_reason")[: 3 * USUAL_OF]
     # Not those that somebody stopped, or their time limit: they would have taken longer.
     whole = [s for s, reason in newest if s is not None and reason != EndReason.STOPPED_EARLY]

@@ -252,8 +252,10 @@ def history_context(found: Run) -> dict[str, Any]:
         .order_by("-number")[:MOST_ATTEMPTS]
     )
     events = list(RunEvent.objects.filter(run=found).order_by("-id")[:MOST_EVENTS])
+    recorded = events[-1] if events and events[-1].kind == RunEvent.RECORDED else None
     return {
         "run": found,
+        "recorded": recorded,
         "events": [(event, _words(event.end_reason)) for event in events],
         "attempts": [HistoryEntry(each, _words(each.outcome)) for each in attempts],
     }

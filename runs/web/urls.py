@@ -21,8 +21,10 @@ from runs.web import (
     metrics,
     outputs,
     queue,
+    run_folders,
     run_list,
     runs,
+    secrets,
     versions,
     visuals_pages,
     workers,
@@ -33,6 +35,7 @@ urlpatterns = [
     path("runs/", run_list.runs, name="runs"),
     path("runs/parts/", run_list.runs_parts, name="runs-parts"),
     path("runs/cancel/", run_list.runs_cancel, name="runs-cancel"),
+    path("runs/import/", run_folders.runs_import, name="runs-import"),
     *(
         path(f"runs/<str:run_id>/{rest}", view, name=name)
         for rest, view, name in (
@@ -56,6 +59,7 @@ urlpatterns = [
             ("cancel/", runs.run_cancel, "run-cancel"),
             ("stop/", runs.run_stop, "run-stop"),
             ("delete/", runs.run_delete, "run-delete"),
+            ("export/", run_folders.run_export, "run-export"),
         )
     ),
     # applications
@@ -114,6 +118,27 @@ urlpatterns = [
                 "inputs/<str:input_id>/delete/",
                 managed_inputs.application_input_delete,
                 "application-input-delete",
+            ),
+            ("secrets/", secrets.application_secrets, "application-secrets"),
+            (
+                "secrets/<str:collection_id>/",
+                secrets.application_secrets_one,
+                "application-secrets-one",
+            ),
+            (
+                "secrets/<str:collection_id>/name/",
+                secrets.application_secrets_name,
+                "application-secrets-name",
+            ),
+            (
+                "secrets/<str:collection_id>/remove/",
+                secrets.application_secrets_remove,
+                "application-secrets-remove",
+            ),
+            (
+                "secrets/<str:collection_id>/delete/",
+                secrets.application_secrets_delete,
+                "application-secrets-delete",
             ),
         )
     ),

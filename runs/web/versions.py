@@ -66,7 +66,7 @@ def application_versions(request: AccountRequest, application_id: str) -> HttpRe
 def application_version_delete(
     request: AccountRequest, application_id: str, version_id: str
 ) -> HttpResponse:
-    """Delete a version that nothing uses."""
+    """Delete a version that no instance and no run under way uses."""
     found = find_application(request, application_id)
     version = find_version(found, version_id)
     actions.delete_version(version=version, actor=request.actor)

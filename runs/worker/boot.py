@@ -32,6 +32,7 @@ from runs.queue.claim import WorkerIdentity
 from runs.queue.reaper import release_former_boots
 from runs.worker.builder import Builder
 from runs.worker.conduct import Conductor
+from runs.worker.intake import Intake
 from runs.worker.places import Places
 from runs.worker.recorder import Flusher
 from runs.worker.slots import Slots
@@ -110,6 +111,7 @@ class Engine:
         self.places = Places(Path(settings.RUNSITE_DATA_DIR), self.name)
         self._flusher = Flusher()
         self._builder = Builder(self.places, worker_name=self.name, boot_id=self.boot_id)
+        self._intake = Intake(self.places, worker_name=self.name, boot_id=self.boot_id)
         self._upkeep = Upkeep(self.places)
         self._companions: list[Companion] = []
         self._slots: Slots | None = None
@@ -170,6 +172,7 @@ class Engine:
         )
         self._flusher.start()
         self._builder.start()
+        self._intake.start()
         self._upkeep.start()
         for make in companions:
             companion = make(f"worker {self.name}", self.boot_id)
@@ -292,6 +295,7 @@ class Engine:
         _exit_after(LEAVE_S)
         for companion in self._companions:
             companion.stop()
+        self._intake.stop()
         self._builder.stop()
         self._upkeep.stop()
         if self._slots is not None and empty:

@@ -24,6 +24,7 @@ from runs.models.limits import FAIL
 from runs.queue.reaper import give_back
 from runs.worker import results, retries
 from runs.worker.held import Held
+from runs.worker.masking import mask_record, masked_log
 from runs.worker.patience import GaveUp, Stopped, patiently
 from runs.worker.places import Places
 from runs.worker.recorder import Flusher, Recorder
@@ -122,14 +123,15 @@ class Conductor:
                 return
             recorder.restart_clock()
             self.flusher.add(recorder)
-            outcome = execute(
-                staged.spec,
-                log=recorder,
-                should_stop=lambda: wish_of(held, recorder),
-                on_start=lambda pid, started: note_start(run, attempt, pid, started),
-                on_usage=recorder.usage,
-                tick=held.tick,
-            )
+            with masked_log(recorder, held.masker) as sink:
+                outcome = execute(
+                    staged.spec,
+                    log=sink,
+                    should_stop=lambda: wish_of(held, recorder),
+                    on_start=lambda pid, started: note_start(run, attempt, pid, started),
+                    on_usage=recorder.usage,
+                    tick=held.tick,
+                )
         self.flusher.remove(recorder, held.tick)
         if held.lost:
             raise results.Superseded
@@ -165,6 +167,7 @@ class Conductor:
 
     def _close(self, held: Held, record: Record) -> None:
         """End the run, give it back or have it tried again, as soon as the database answers."""
+        mask_record(record, held.masker)
         run, attempt = held.claimed.run, held.claimed.attempt
         if record.verdict.reason is EndReason.WORKER_STOPPED:
             patiently(
@@ -182,7 +185,8 @@ class Conductor:
     def _end_broken(self, held: Held, recorder: Recorder, error: Exception) -> None:
         """An error of ours must not leave the run `running`: it ends, and says so."""
         verdict = internal_error(error)
-        recorder.write(f"\nRunsite could not go on with this run: {error!r}\n".encode())
+        words = held.masker.text(repr(error))
+        recorder.write(f"\nRunsite could not go on with this run: {words}\n".encode())
         try:
             self._end_without_result(held, recorder, verdict)
         except (results.Superseded, GaveUp):

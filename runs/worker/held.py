@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from runs.domain.masking import Masker
 from runs.execution.spec import Stop
 from runs.queue.claim import Claimed
 
@@ -32,6 +33,8 @@ class Held:
     stop: Stop | None = None
     lost: bool = False
     ticked: float = field(default_factory=time.monotonic)
+    masker: Masker = field(default_factory=Masker, repr=False)
+    """Knows the secrets that the run was given; what is written of it goes through this."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property

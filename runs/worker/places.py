@@ -32,6 +32,11 @@ class Places:
         return self.root / "executables"
 
     @property
+    def checks(self) -> Path:
+        """What is unpacked of pushed executables while they are checked."""
+        return self.root / "checks"
+
+    @property
     def environments(self) -> Path:
         """Prepared dependencies, by key; shared by all workers of this data directory."""
         return self.data_dir / "environments"

@@ -23,20 +23,17 @@ from runs.domain.status import WORDS, EndReason, Status
 from runs.execution.output import Limits, collect
 from runs.execution.spec import Outcome, Reason
 from runs.execution.workspace import Workspace
-from runs.models import Asset, Attempt, EndedProcess, Run, RunFile, RunMetric, UsageSample
+from runs.models import Attempt, EndedProcess, Run, UsageSample
 from runs.storage import keys, object_store
 from runs.worker.held import Held
 from runs.worker.patience import patiently
 from runs.worker.recorder import Recorder
-from runs.worker.result_documents import Record, prepare_documents, store_files
+from runs.worker.result_documents import Record, store_collected
 from runs.worker.staging import Staged
 from runs.worker.stored_logs import log_columns, store_log
 from runs.worker.verdicts import Verdict, judged_result, verdict_of
 
 log = logging.getLogger(__name__)
-
-LONGEST_WARNING = 500
-MOST_WARNINGS = 50
 
 
 class Superseded(Exception):
@@ -88,11 +85,7 @@ def store_results(held: Held, recorder: Recorder, staged: Staged, outcome: Outco
         output_format=staged.output_format,
         stopped_by=_stopped_by(held, outcome),
     )
-    record.warnings += collected.warnings
-    record.result_kind = collected.result_kind
-    record.output_bytes = collected.output_bytes
-    store_files(held, record, collected)
-    prepare_documents(held, record, collected)
+    store_collected(held, record, collected)
     return record
 
 
@@ -114,12 +107,7 @@ def end_run(run: Run, attempt: Attempt, record: Record) -> None:
         )
         if not moved:
             raise Superseded
-        for rows in (record.files, record.assets, record.metrics):
-            for row in rows:
-                row.pk = None
-        RunFile.objects.bulk_create(record.files)
-        Asset.objects.bulk_create(record.assets)
-        RunMetric.objects.bulk_create(record.metrics)
+        record.write()
         close_attempt(attempt, record, verdict, now)
 
 
@@ -181,9 +169,7 @@ def _run_columns(run: Run, attempt: Attempt, record: Record, verdict: Verdict) -
     columns: dict[str, Any] = {
         "error": verdict.error,
         "detail": verdict.detail,
-        "warnings": [
-            w[:LONGEST_WARNING] for w in [*run.warnings, *record.warnings][:MOST_WARNINGS]
-        ],
+        "warnings": record.shown_warnings(run.warnings),
         "log_bytes": record.log.totals.written,
         "result_kind": record.result_kind,
         "output_bytes": record.output_bytes,

@@ -14,7 +14,6 @@ from django.conf import settings
 
 from runs.actions.inputs import SAMPLE_FOLDER, input_folder
 from runs.domain.content import is_folder_format
-from runs.domain.errors import RunsiteError
 from runs.domain.manifest import Manifest, manifest_from_json
 from runs.domain.status import EndReason
 from runs.execution import archive, dependencies, environment
@@ -30,16 +29,9 @@ from runs.storage import ObjectMissing, object_store
 from runs.worker.held import Held
 from runs.worker.patience import allow_bytes, patiently, wait_for
 from runs.worker.places import Places
+from runs.worker.secrets import fetch_secrets
 from runs.worker.upkeep import COMPLETE, in_use, touch
-
-
-class CannotStage(RunsiteError):
-    """A run that cannot be prepared; `end_reason` and `short` say why in the run's columns."""
-
-    def __init__(self, message: str, end_reason: EndReason, short: str) -> None:
-        super().__init__(message)
-        self.end_reason = end_reason
-        self.short = short
+from runs.worker.verdicts import CannotStage
 
 
 class _CopyFailed(Exception):
@@ -81,6 +73,7 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held, uses: E
     workspace = places.workspace(run.run_id, attempt.number)
     try:
         facts = patiently(lambda: _facts_of(run), held=held)
+        secrets = fetch_secrets(run, held)
         manifest = manifest_from_json(facts.executable.manifest)
         interpreter = _interpreter(facts, places, held, uses)
         cwd = workspace / "work"
@@ -89,6 +82,7 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held, uses: E
         _copy_executable(facts.executable, cwd, places, held)
         stdin = _place_input(facts, manifest, workspace, cwd, held)
         folder = _folder_of(manifest, cwd)
+        secrets.place(folder, work=cwd, outputs=_output_places(manifest))
     except OSError as error:
         if disk_fault(error):
             raise
@@ -120,7 +114,7 @@ def stage(claimed: Claimed, *, places: Places, boot_id: str, held: Held, uses: E
             run_dir=cwd,
             tmp=temporary,
             mark=mark,
-            extra={"PYTHONPATH": str(bundled)} if bundled else None,
+            extra={**({"PYTHONPATH": str(bundled)} if bundled else {}), **secrets.variables()},
         ),
         mark=mark,
         content_format=run.input_format,

@@ -11,6 +11,15 @@ from runs.execution.output import Collected
 from runs.execution.spec import Outcome, Reason, RunSpec, Stop
 
 
+class CannotStage(RunsiteError):
+    """A run that cannot be prepared; `end_reason` and `short` say why in the run's columns."""
+
+    def __init__(self, message: str, end_reason: EndReason, short: str) -> None:
+        super().__init__(message)
+        self.end_reason = end_reason
+        self.short = short
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a run ends: status, end reason, one short line, one sentence of cause and remedy."""

@@ -1,11 +1,13 @@
-"""Applications: made, changed, archived; deleted only without history."""
+"""Applications: made, changed, archived; deleted with their runs only when that is asked for."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
+from runs.actions import applications
 from runs.actions.actors import Actor, product
 from runs.actions.application_figures import application_figures
 from runs.actions.applications import (
@@ -18,11 +20,12 @@ from runs.actions.applications import (
 )
 from runs.actions.executables import add_executable
 from runs.actions.instances import InstanceValues, create_instance, set_default_instance
+from runs.actions.tickets import new_upload
 from runs.actions.versions import create_version
 from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed
 from runs.domain.status import Status
-from runs.models import Application, AuditEvent, Executable, Instance, Version
-from runs.storage import object_store
+from runs.models import Application, AuditEvent, Executable, Instance, Run, Version
+from runs.storage import keys, object_store
 from tests.actions.applying import app_files, zip_file
 from tests.factories import make_account, make_application, make_run
 
@@ -109,6 +112,34 @@ def test_an_application_with_runs_is_not_deleted():
     with pytest.raises(Conflict, match="Archive it instead"):
         delete_application(application=application, actor=ROOT)
     assert Application.objects.exists()
+
+
+def test_runs_go_with_an_application_when_that_is_asked_for():
+    application = make_application()
+    run = make_run(application, status=Status.SUCCEEDED)
+    make_run(make_application(application.account), status=Status.SUCCEEDED)
+    upload = new_upload(account=application.account, actor=ROOT, application=application)
+    mine = [keys.run_prefix(run.run_id) + "1/log", keys.upload(upload.upload_id)]
+    for key in mine:
+        object_store().put(key, io.BytesIO(b"bytes"))
+    delete_application(application=application, actor=ROOT, with_runs=True)
+    assert Application.objects.count() == Run.objects.count() == 1
+    assert not any(object_store().exists(key) for key in mine)
+    assert AuditEvent.objects.get(verb="deleted").detail == "runs deleted with it: 1"
+
+
+def test_open_or_too_many_runs_keep_an_application(monkeypatch: pytest.MonkeyPatch):
+    application = make_application()
+    make_run(application, status=Status.SUCCEEDED)
+    open_run = make_run(application, status=Status.QUEUED)
+    with pytest.raises(Conflict, match=f"have not ended, as {open_run.run_id}"):
+        delete_application(application=application, actor=ROOT, with_runs=True)
+    Run.objects.filter(pk=open_run.pk).delete()
+    make_run(application, status=Status.SUCCEEDED)
+    monkeypatch.setattr(applications, "MOST_DELETED_RUNS", 1)
+    with pytest.raises(Conflict, match="Archive it"):
+        delete_application(application=application, actor=ROOT, with_runs=True)
+    assert Run.objects.count() == 2
 
 
 def test_deleting_takes_everything_along(tmp_path: Path):

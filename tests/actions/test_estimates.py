@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -20,6 +21,7 @@ from tests.factories import (
     make_attempt,
     make_environment,
     make_run,
+    make_tracked_run,
     make_worker,
 )
 
@@ -94,6 +96,26 @@ def test_nine_runs_give_no_usual_duration(application: Application):
 
 
 # --- Start ------------------------------------------------------------------------------------
+
+
+def test_runs_executed_elsewhere_teach_nothing(
+    application: Application, worker: Worker, settings, tmp_path: Path
+):
+    settings.RUNSITE_DATA_DIR = tmp_path
+    for _ in range(12):
+        make_tracked_run(application, execution_s=1.0)
+    assert usual_duration(application).runs == 0
+    make_going(application, worker, 10)
+    waiting = make_run(application)
+    found = expected_start(waiting, now=NOW)
+    assert found is not None
+    assert found.reason == "Not enough history: 0 of 10 ended runs of Router."
+    make_history(application, 100.0, count=12)
+    usual = usual_duration(application)
+    assert (usual.seconds, usual.runs) == (100.0, 12)
+    after = expected_start(waiting, now=NOW)
+    assert after is not None
+    assert after.median_s == pytest.approx(90, abs=1)
 
 
 def test_a_run_starts_at_once_when_a_slot_is_free(application: Application, worker: Worker):

@@ -13,7 +13,7 @@ from runs.actions.instances import (
     set_default_instance,
     update_instance,
 )
-from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed, OptionsInvalid
+from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed, NotFound, OptionsInvalid
 from runs.domain.manifest import manifest_to_json, parse_manifest
 from runs.domain.status import Status
 from runs.models import Application, Instance
@@ -121,7 +121,7 @@ def test_of_two_who_change_the_same_the_second_is_told(application: Application)
 
 
 def test_a_locked_instance_is_neither_changed_nor_deleted(application: Application):
-    instance = make(application)
+    instance = make(application, name="Day")
     assert lock_instance(instance=instance, locked=True, actor=ROOT)
     assert not lock_instance(instance=instance, locked=True, actor=ROOT)
     with pytest.raises(Conflict, match="is locked"):
@@ -131,17 +131,57 @@ def test_a_locked_instance_is_neither_changed_nor_deleted(application: Applicati
             seen_at=instance.updated_at,
             actor=ROOT,
         )
+    # What changes nothing: the client sends it before it unlocks.
+    update_instance(instance=instance, values=InstanceValues(name="Day"), seen_at=None, actor=ROOT)
     with pytest.raises(Conflict, match="is locked"):
         delete_instance(instance=instance, actor=ROOT)
     assert lock_instance(instance=instance, locked=False, actor=ROOT)
     delete_instance(instance=instance, actor=ROOT)
 
 
-def test_an_instance_with_runs_stays(application: Application):
+def test_an_instance_with_open_runs_stays(application: Application):
     instance = make(application)
-    make_run(application, status=Status.SUCCEEDED, instance=instance)
-    with pytest.raises(Conflict, match="history"):
+    make_run(application, status=Status.RUNNING, instance=instance)
+    with pytest.raises(Conflict, match="have not ended"):
         delete_instance(instance=instance, actor=ROOT)
+    assert Instance.objects.get() == instance
+
+
+def test_ended_runs_keep_the_id_of_a_deleted_instance(application: Application):
+    instance = make(application)
+    run = make_run(application, status=Status.FAILED, instance=instance)
+    delete_instance(instance=instance, actor=ROOT)
+    run.refresh_from_db()
+    assert (run.instance, run.former_instance_id) == (None, instance.instance_id)
+    with pytest.raises(NotFound):
+        delete_instance(instance=Instance(pk=0, instance_id="gone"), actor=ROOT)
+
+
+def test_nobody_else_is_called_latest(application: Application):
+    with pytest.raises(FieldsInvalid, match="there already"):
+        create_instance(
+            application=application, instance_id="latest", values=InstanceValues(), actor=ROOT
+        )
+
+
+def test_a_form_checks_options_and_a_program_only_as_the_manifest_asks(application: Application):
+    manifest = application.executable.manifest
+    manifest["options"]["strict"] = False
+    application.executable.save()
+    values = InstanceValues(options={"never-declared": "1", "seconds": "soon"})
+    with pytest.raises(OptionsInvalid):
+        create_instance(application=application, instance_id="a", values=values, actor=ROOT)
+    made = create_instance(
+        application=application, instance_id="a", values=values, actor=ROOT, enforce=False
+    )
+    assert made.options == values.options
+    for block in ({"strict": True}, {"enforce": "all"}):
+        manifest["options"] |= {"strict": False, "enforce": "none", **block}
+        application.executable.save()
+        with pytest.raises(OptionsInvalid):
+            create_instance(
+                application=application, instance_id="b", values=values, actor=ROOT, enforce=False
+            )
 
 
 def test_the_default_instance_is_one_of_the_application(application: Application):

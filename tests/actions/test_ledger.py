@@ -28,6 +28,7 @@ from tests.factories import (
     make_attempt,
     make_build,
     make_run,
+    make_tracked_run,
     make_worker,
 )
 
@@ -104,6 +105,41 @@ def test_runs_and_attempts_are_counted(application, now):
     assert (found.repeated, found.given_back, found.retried, found.accepted) == (2, 2, 1, 3)
     assert found.ended_processes == {"SIGKILL": 1}
     assert found.counters == {"reaped given_back": 2}
+
+
+def test_a_run_executed_elsewhere_adds_up_without_an_attempt_of_a_worker(
+    application, now, settings, tmp_path
+):
+    settings.RUNSITE_DATA_DIR = tmp_path
+    succeeded(application)
+    for status in ("succeeded", "failed", "canceled"):
+        make_tracked_run(application, status)
+    found = read_ledger(now + LONG, account=application.account)
+    assert kinds(found) == []
+    assert (found.runs, found.recorded, found.attempts) == (4, 3, 1)
+    assert found.by_outcome == {"exited": 1}
+    assert (found.accepted, found.repeated, found.given_back) == (2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda run: run.events.all().delete(), "ends with “nothing”"),
+        (lambda run: run.events.update(after="running"), "after “”"),
+        (lambda run: run.events.update(after="failed"), "ends with “failed”"),
+        (lambda run: move(run, Status.SUCCEEDED, Status.RUNNING), "after “succeeded”"),
+        (lambda run: run.attempts.all().delete(), "1 by its history, 0 recorded"),
+    ],
+)
+def test_a_recorded_run_that_contradicts_itself_is_found(
+    application, now, settings, tmp_path, harm, words: str
+):
+    settings.RUNSITE_DATA_DIR = tmp_path
+    run = make_tracked_run(application)
+    harm(run)
+    found = read_ledger(now)
+    assert kinds(found) == [("history", run.run_id)]
+    assert words in found.findings[0].text
 
 
 def test_a_result_accepted_twice_is_found(application, now):

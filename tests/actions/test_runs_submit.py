@@ -31,6 +31,7 @@ from tests.factories import (
     make_user,
     make_version,
     make_worker,
+    make_worker,
 )
 
 pytestmark = pytest.mark.django_db
@@ -186,6 +187,7 @@ def test_the_instance_gives_version_options_queue_priority_and_time_limit():
     application = build.application
     newer = make_build(application)
     Queue.objects.create(account=application.account, name="gpu")
+    make_worker(queues=["gpu", "default"])
     instance = make_instance(
         application,
         version=make_version(build),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from runs.actions.actors import Actor, product
 from runs.actions.versions import (
@@ -11,9 +12,9 @@ from runs.actions.versions import (
     suggest_version_id,
     update_version,
 )
-from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed
+from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed, NotFound
 from runs.domain.status import Status
-from runs.models import Version
+from runs.models import AuditEvent, Version
 from tests.factories import (
     make_application,
     make_executable,
@@ -66,23 +67,56 @@ def test_builds_of_others_and_taken_or_bad_ids_are_refused():
 
 def test_only_the_words_about_a_version_change():
     version = make_version()
-    update_version(version=version, name="Spring", description="words", actor=ROOT)
+    now = timezone.now()
+    update_version(version=version, name="Spring", description="words", actor=ROOT, now=now)
     version.refresh_from_db()
     assert (version.name, version.description) == ("Spring", "words")
+    assert version.updated_at == now
 
 
-def test_a_version_with_runs_or_instances_stays():
+def test_the_same_words_again_change_nothing():
+    version = make_version(name="Spring")
+    update_version(version=version, name="Spring ", description="", actor=ROOT)
+    version.refresh_from_db()
+    assert version.updated_at is None
+    assert not AuditEvent.objects.exists()
+
+
+def test_a_version_that_instances_or_open_runs_use_stays():
     version = make_version()
     instance = make_instance(version.application, version=version)
     with pytest.raises(Conflict, match="is used by"):
         delete_version(version=version, actor=ROOT)
     instance.delete()
-    run = make_run(version.application, status=Status.SUCCEEDED, version=version)
-    with pytest.raises(Conflict, match="history"):
+    make_run(version.application, status=Status.QUEUED, version=version)
+    with pytest.raises(Conflict, match="have not ended"):
         delete_version(version=version, actor=ROOT)
-    run.delete()
+    assert Version.objects.get() == version
+
+
+def test_ended_runs_keep_the_id_of_a_deleted_version():
+    version = make_version(version_id="spring")
+    run = make_run(
+        version.application,
+        status=Status.SUCCEEDED,
+        version=version,
+        executable=version.executable,
+    )
+    other = make_run(version.application, status=Status.SUCCEEDED)
     delete_version(version=version, actor=ROOT)
-    assert not Version.objects.exists()
+    run.refresh_from_db()
+    other.refresh_from_db()
+    assert (run.version, run.former_version_id) == (None, "spring")
+    assert run.executable == version.executable
+    assert other.former_version_id == ""
+    with pytest.raises(NotFound):
+        delete_version(version=Version(pk=0, version_id="spring"), actor=ROOT)
+
+
+def test_latest_names_no_version():
+    application = make_executable().application
+    with pytest.raises(FieldsInvalid, match="newest executable"):
+        create_version(application=application, version_id="latest", actor=ROOT)
 
 
 def test_the_next_id_is_suggested():

@@ -1,24 +1,29 @@
-"""Programs that speak to the API without a server."""
+"""Programs that speak to the API without a server.
+
+Loaded before Django is ready, so models are imported where they are used.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from runs.actions.accounts import create_api_key
-from runs.actions.actors import product
-from runs.models import Account
-from tests.factories import make_account, make_member
+if TYPE_CHECKING:
+    from runs.models import Account
 
 
 class Program:
     """Sends requests as the published client does: a bearer key, JSON, no cookies."""
 
     def __init__(self, account: Account, role: str = "developer") -> None:
+        from runs.actions.accounts import create_api_key
+        from runs.actions.actors import product
+        from tests.factories import make_member
+
         self.account = account
         self.maker = make_member(account, role)
         self.key, self.secret = create_api_key(
@@ -46,6 +51,8 @@ class Program:
 
 @pytest.fixture
 def account(db: None) -> Account:
+    from tests.factories import make_account
+
     return make_account()
 
 

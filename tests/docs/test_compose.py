@@ -47,6 +47,7 @@ def test_the_store_is_an_address_that_is_understood():
     assert address is not None
     assert address["bucket"] == "runsite"
     assert address["endpoint"] == "http://store:9000"
+    assert address["presign"] is False  # nobody outside of the composition reaches it
     assert "mc mb --ignore-existing store/runsite" in SERVICES["bucket"]["entrypoint"][-1]
 
 

@@ -37,6 +37,11 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "models/test_waits.py::test_the_end_of_a_run_admits_the_next_of_its_key_in_order",
         "supervision/test_held_runs.py::test_a_key_with_room_admits_those_who_wait_for_it",
     ),
+    "queued, its executable is not checked": (
+        "actions/test_pushes.py::test_runs_wait_for_a_large_push_and_go_on_in_its_environment",
+        "actions/test_pushes.py::test_a_refused_push_ends_its_runs_and_the_one_before_is_in_use",
+        "actions/test_pushes.py::test_runs_that_an_accident_left_behind_are_let_go",
+    ),
     "queued, is to be tried again": (
         "supervision/test_held_runs.py::"
         "test_a_run_is_tried_again_when_its_delay_is_over_and_not_before",
@@ -120,6 +125,17 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "queue/test_reaper.py::test_a_build_whose_builder_is_gone_waits_again",
         "execution/test_dependencies.py::test_a_build_that_takes_too_long_is_ended",
     ),
+    "executable waiting to be checked": (
+        "worker/test_intake.py::test_what_waits_is_checked_in_the_order_of_the_pushes",
+    ),
+    "executable being checked": (
+        "worker/test_intake.py::test_what_a_former_boot_began_is_checked_again",
+        "worker/test_intake.py::test_a_store_that_is_away_is_waited_for",
+        "queue/test_reaper.py::test_an_executable_whose_checker_is_gone_waits_again",
+    ),
+    "request to submit a run is remembered": (
+        "supervision/test_duties.py::test_requests_of_yesterday_are_forgotten",
+    ),
     "loop lease held": (
         "supervision/test_scheduler.py::"
         "test_the_standby_takes_over_after_the_lease_by_its_own_clock",
@@ -144,6 +160,7 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "worker/test_patience.py::test_who_is_killed_gives_up",
     ),
     "upload begun or unused": (
+        "supervision/test_duties.py::test_an_upload_that_is_to_be_checked_stays",
         "supervision/test_duties.py::test_uploads_that_nobody_used_go_after_a_day",
     ),
     "sign-in link open": (

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
+import subprocess
+import tarfile
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runs.execution.archive import ArchiveRefused, list_entries, unpack
-from runs.execution.packing import pack_folder, pack_zip_stream
+from runs.execution.packing import pack_folder, pack_tar_stream, pack_zip_stream
 
 
 @pytest.fixture
@@ -183,3 +187,60 @@ def test_an_abandoned_stream_closes_its_file():
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert file.closed
+
+
+# --- Streamed tar.gz ----------------------------------------------------------------------------
+
+
+def entry(name: str, data: bytes) -> tuple[str, Callable[[], io.BytesIO]]:
+    return name, lambda: io.BytesIO(data)
+
+
+def test_a_streamed_tar_is_read_by_ours_and_by_others(tmp_path):
+    files = {"a.json": b"{}", "sub/ü" + "x" * 150 + ".csv": b"1\n" * 5000, "empty": b""}
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(b"".join(pack_tar_stream(entry(*each) for each in files.items())))
+    unpack(path, tmp_path / "out")
+    assert tree(tmp_path / "out") == files
+    listed = subprocess.run(["tar", "-tzf", path], capture_output=True, text=True, check=True)
+    assert listed.stderr == ""
+    assert len(listed.stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 8704, 9216, 10240, 300_000])
+def test_a_streamed_tar_is_as_long_as_tar_wants_it(size):
+    packed = b"".join(pack_tar_stream([entry("a", b"x" * size)]))
+    assert len(gzip.decompress(packed)) % tarfile.RECORDSIZE == 0
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
+        assert [member.size for member in archive] == [size]
+
+
+def test_a_streamed_tar_begins_before_any_file_is_opened():
+    def refuse() -> io.BytesIO:
+        raise AssertionError("opened")
+
+    assert next(pack_tar_stream([("a", refuse)])).startswith(b"\x1f\x8b")
+
+
+def test_a_streamed_tar_of_nothing_is_an_empty_archive():
+    packed = b"".join(pack_tar_stream([]))
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
+        assert archive.getmembers() == []
+    assert packed == b"".join(pack_tar_stream([]))
+
+
+def test_a_streamed_tar_numbers_doubles_and_refuses_hostile_names():
+    packed = b"".join(pack_tar_stream([entry("a.txt", b"1"), entry("a.txt", b"2")]))
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
+        assert archive.getnames() == ["a.txt", "a (2).txt"]
+    with pytest.raises(ArchiveRefused):
+        list(pack_tar_stream([entry("../a", b"1")]))
+
+
+def test_a_streamed_tar_breaks_off_when_a_file_is_cut():
+    class Cut(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0) -> int:
+            return super().seek(offset, whence) + (10 if whence == io.SEEK_END else 0)
+
+    with pytest.raises(OSError, match="ended 10 bytes before"):
+        list(pack_tar_stream([("a", lambda: Cut(b"12345"))]))

@@ -12,6 +12,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -209,11 +210,14 @@ class Page:
 class Person:
     """A browser without JavaScript: keeps cookies, sends the token of forms, follows redirects."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, *, trusting: ssl.SSLContext | None = None) -> None:
+        """At `base`; over TLS with what it trusts."""
         self.base = base
         self._cookies = http.cookiejar.CookieJar()
         self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self._cookies)
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPCookieProcessor(self._cookies),
+            urllib.request.HTTPSHandler(context=trusting),
         )
 
     def get(self, path: str) -> Page:
@@ -311,18 +315,21 @@ class Console:
         demo: bool = False,
         applications: Mapping[str, Path] | None = None,
         clone: Path | None = None,
+        tls: bool = False,
         **variables: str,
     ) -> None:
         """Prepare it. Without `demo` it has no application but `applications`.
 
-        With `clone` it is that checkout's `script/server` with its own data directory.
+        With `clone` it is that checkout's `script/server` with its own data directory. With `tls`
+        it is started with `--tls`; clients trust the list in the file `trust`.
         """
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.clone = clone
         self.data_dir = (clone or folder) / "data"
         self.port = free_port()
-        self.base = f"http://127.0.0.1:{self.port}"
+        self.tls = tls
+        self.base = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.environment = small_environment(
             folder / "home",
             RUNSITE_DATA_DIR=str(self.data_dir),
@@ -344,9 +351,14 @@ class Console:
         output = self._output.open("wb")
         with output:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "manage.py"), "serve"]
-                if self.clone is None
-                else [str(self.clone / "script" / "server")],
+                [
+                    *(
+                        [sys.executable, str(ROOT / "manage.py"), "serve"]
+                        if self.clone is None
+                        else [str(self.clone / "script" / "server")]
+                    ),
+                    *(["--tls"] if self.tls else []),
+                ],
                 env=self.environment
                 if self.clone is None
                 else {n: v for n, v in self.environment.items() if n != "RUNSITE_DATA_DIR"},
@@ -385,6 +397,28 @@ class Console:
         return "answers at" in self.said
 
     @property
+    def trust(self) -> Path:
+        """The list of authorities that a client of a console with TLS is told to trust."""
+        return self.data_dir / "tls" / "trust.pem"
+
+    def connection(self, timeout_s: float = 30) -> http.client.HTTPConnection:
+        """A connection of its own, over TLS if the console serves it."""
+        if not self.tls:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=timeout_s, context=self.trusting
+        )
+
+    @property
+    def trusting(self) -> ssl.SSLContext | None:
+        """Trusts this console alone, as strictly as can be; None without TLS."""
+        if not self.tls:
+            return None
+        context = ssl.create_default_context(cafile=self.data_dir / "tls" / "authority.pem")
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    @property
     def pids(self) -> list[int]:
         """The processes that belong to it; those of its runs are in `run_pids`."""
         return leftovers.marked(f"RUNSITE_CONSOLE_OF={self.data_dir}")
@@ -403,7 +437,7 @@ class Console:
         """A person who opened the printed link; it works once."""
         link = re.search(r"Sign in [^:]*: (http\S+)", self.said)
         assert link is not None, self.said
-        person = Person(self.base)
+        person = Person(self.base, trusting=self.trusting)
         page = person.get(link[1])
         if "<form" in page.text and "sign-in" in page.url:
             page = person.post(page.url)
@@ -480,7 +514,7 @@ class Console:
 
 def is_ready(console: Console) -> bool:
     """Whether /readyz says yes."""
-    connection = http.client.HTTPConnection("127.0.0.1", console.port, timeout=30)
+    connection = console.connection()
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200

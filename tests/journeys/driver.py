@@ -224,6 +224,31 @@ def _account() -> Any:
     return Account.objects.get(slug="demo")
 
 
+def ticket(*, base: str, purpose: str = "data") -> dict[str, str]:
+    """A new upload: its id and the address to send to."""
+    from runs.actions.actors import product
+    from runs.actions.tickets import new_upload, upload_url
+
+    upload = new_upload(account=_account(), actor=product("tests"), purpose=purpose)
+    return {"upload_id": upload.upload_id, "url": upload_url(upload, base=base)}
+
+
+def received(*, upload_id: str, base: str) -> dict[str, Any]:
+    """What came for an upload, an address to fetch it from, and all objects of uploads."""
+    from runs.actions.tickets import download_url
+    from runs.models import Upload
+    from runs.storage import object_store
+
+    upload = Upload.objects.get(upload_id=upload_id)
+    words = {"file_name": "upload.json", "content_type": "application/json"}
+    return {
+        "size": upload.size_bytes,
+        "sha256": upload.sha256,
+        "url": download_url(key=upload.key, base=base, **words),
+        "objects": list(object_store().list("uploads/")),
+    }
+
+
 COMMANDS = (
     prepare,
     add_application,
@@ -239,6 +264,8 @@ COMMANDS = (
     digest_of,
     builds,
     workers,
+    ticket,
+    received,
 )
 
 

@@ -10,11 +10,11 @@ from django.utils import timezone
 
 from runs.domain.concurrency import REPLACED_BY
 from runs.domain.status import EndReason, Phase, Status
-from runs.models import Attempt, EnvironmentBuild, LogChunk, Run, Worker
+from runs.models import Attempt, EnvironmentBuild, Executable, LogChunk, Run, Worker
 from runs.queue import reaper as reaper_module
 from runs.queue.lease import WorkerIdentity, renew
 from runs.queue.reaper import Reaper, cancel_waiting, give_back, release_former_boots
-from tests.factories import make_attempt, make_build, make_run, make_worker
+from tests.factories import make_attempt, make_build, make_executable, make_run, make_worker
 
 pytestmark = pytest.mark.django_db
 
@@ -333,6 +333,17 @@ def test_a_build_whose_builder_is_gone_waits_again() -> None:
     kept.refresh_from_db()
     lost.refresh_from_db()
     assert (kept.state, lost.state) == (EnvironmentBuild.BUILDING, EnvironmentBuild.WAITING)
+
+
+def test_an_executable_whose_checker_is_gone_waits_again() -> None:
+    alive = make_worker()
+    checking = Executable.CHECKING
+    kept = make_executable(state=checking, worker_name="w", boot_id=alive.boot_id)
+    lost = make_executable(state=checking, worker_name=alive.name, boot_id="a former boot")
+    ready = make_executable(worker_name=alive.name, boot_id="a former boot")
+    assert Reaper(lease_s=20, clock=Clock()).look(timezone.now()).mended == 1
+    states = [Executable.objects.get(pk=one.pk).state for one in (kept, lost, ready)]
+    assert states == [checking, Executable.WAITING, Executable.READY]
 
 
 def test_a_quiet_look_changes_nothing_and_is_cheap(django_assert_max_num_queries: object) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
-from runsite.announcer import _ready
+from runsite import local_authority
+from runsite.announcer import _ready, _trusting
 
 
 class _Page(BaseHTTPRequestHandler):
@@ -56,3 +60,18 @@ def test_only_plain_words_are_repeated(
 ) -> None:
     monkeypatch.setattr(_Page, "answer", answer)
     assert _ready("127.0.0.1", server.server_port) == expected
+
+
+def test_a_console_with_tls_is_asked_over_tls_whatever_names_it_has(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_Page, "answer", (200, "text/plain", "ready\n"))
+    local_authority.ensure(tmp_path, names=["runs.example.org"], own=(), now=datetime.now(UTC))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    for mode in ("auto", "files"):
+        found = _ready("127.0.0.1", server.server_port, context=_trusting(mode))
+        assert found == (True, "ready")
+    assert _trusting("off") is None
+    assert _ready("127.0.0.1", server.server_port)[0] is False

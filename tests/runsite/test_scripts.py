@@ -29,12 +29,12 @@ def clone(tmp_path):
     return root
 
 
-def start(clone):
-    """Run script/server with the programs of the clone's PATH only."""
+def start(clone, *words):
+    """Run script/server with `words` and the programs of the clone's PATH only."""
     home = clone.parent / "home"
     home.mkdir(exist_ok=True)
     return subprocess.run(
-        [shutil.which("bash"), str(clone / "script" / "server")],
+        [shutil.which("bash"), str(clone / "script" / "server"), *words],
         env={"PATH": str(clone.parent / "bin"), "HOME": str(home)},
         cwd="/",
         stdin=subprocess.DEVNULL,
@@ -85,6 +85,7 @@ def test_an_environment_is_made_once_and_again_after_an_interruption(clone):
 
     second = start(clone)
     assert (second.returncode, second.stdout, second.stderr) == (0, "started serve\n", "")
+    assert start(clone, "--tls").stdout == "started serve --tls\n"
 
     # as if the first set-up had been killed half-way
     (clone / ".venv" / "server.stamp").unlink()

@@ -73,6 +73,9 @@ def test_a_fresh_clone_needs_no_variable_and_nothing_is_made(tmp_path):
         ("RUNSITE_LOG_LIMIT", "big"),
         ("RUNSITE_TRUSTED_PROXIES", "10.0.0.0/99"),
         ("RUNSITE_APP_FOLDERS", "apps"),
+        ("RUNSITE_TLS", "yes"),
+        ("RUNSITE_TLS_CERTIFICATE", "/without/its.key"),
+        ("RUNSITE_TLS_KEY", "/without/its.certificate"),
     ],
 )
 def test_a_wrong_value_ends_each_command_with_one_line(tmp_path, name, value):
@@ -138,6 +141,36 @@ def test_a_console_behind_https_keeps_its_cookies_off_plain_http(tmp_path):
         RUNSITE_PUBLIC_URL="https://console.example.org/",
     )
     assert found == [True, True, ["https://console.example.org"], True, "runsite_session"]
+
+
+FILES = {"RUNSITE_TLS_CERTIFICATE": "/tls/c.pem", "RUNSITE_TLS_KEY": "/tls/c.key"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "mode", "scheme"),
+    [
+        ({}, "off", "http"),
+        ({"RUNSITE_TLS": "auto"}, "auto", "https"),
+        (FILES, "files", "https"),
+        ({**FILES, "RUNSITE_TLS": "auto"}, "files", "https"),
+        ({**FILES, "RUNSITE_TLS": "off"}, "off", "http"),
+    ],
+)
+def test_tls_decides_on_address_and_cookies(tmp_path, variables, mode, scheme):
+    found = read(
+        "[s.RUNSITE_TLS, s.RUNSITE_PUBLIC_URL, s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE]",
+        tmp_path,
+        **variables,
+    )
+    assert found == [mode, f"{scheme}://127.0.0.1:8000", *[scheme == "https"] * 2]
+
+
+def test_only_behind_a_proxy_a_header_says_that_it_was_https(tmp_path):
+    expression = "hasattr(s, 'SECURE_PROXY_SSL_HEADER')"
+    address = "https://console.example.org"
+    assert read(expression, tmp_path, RUNSITE_PUBLIC_URL=address)
+    assert not read(expression, tmp_path, RUNSITE_PUBLIC_URL=address, RUNSITE_TLS="auto")
+    assert not read(expression, tmp_path)
 
 
 def test_two_consoles_of_one_host_have_cookies_of_their_own(tmp_path):

@@ -7,7 +7,15 @@ import pytest
 from runsite.env import SettingError
 from runsite.store_url import parse_store_url
 
-PLAIN = {"bucket": "runs", "prefix": "", "endpoint": None, "region": None, "path_style": None}
+PLAIN = {
+    "bucket": "runs",
+    "prefix": "",
+    "endpoint": None,
+    "region": None,
+    "path_style": None,
+    "presign": True,
+    "public": None,
+}
 
 
 @pytest.mark.parametrize(
@@ -24,6 +32,9 @@ PLAIN = {"bucket": "runs", "prefix": "", "endpoint": None, "region": None, "path
         ),
         ("s3://runs?endpoint=http%3A%2F%2Fs3%3A9000", {"endpoint": "http://s3:9000"}),
         ("s3://runs?path_style=1&endpoint=", {"path_style": True}),
+        ("s3://runs?presign=0", {"presign": False}),
+        ("s3://runs?presign=1", {}),
+        ("s3://runs?public=https://files.example.org/", {"public": "https://files.example.org"}),
     ],
 )
 def test_an_address_names_its_parts(url, expected):
@@ -53,6 +64,9 @@ def test_no_address_is_the_folder():
         ("s3://runs?endpoint=https://s3/path", "more than a host"),
         ("s3://runs?endpoint=https://the-id:the-secret@s3", "more than a host"),
         ("s3://runs?path_style=yes", "path_style"),
+        ("s3://runs?presign=no", "presign"),
+        ("s3://runs?public=files.example.org", "public"),
+        ("s3://runs?public=https://files.example.org/path", "more than a host"),
     ],
 )
 def test_a_wrong_address_is_refused_without_being_repeated(url, word):

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import requests
 
 from runs.storage.base import InvalidKey, ObjectMissing, ObjectStore, ObjectTooLarge
 from runs.storage.local import LocalStore
@@ -277,3 +278,56 @@ def test_threads_can_write_and_remove_neighbours_at_once(store):
         thread.join()
     assert not failures
     assert list(store.list("runs/")) == []
+
+
+def test_a_copy_has_the_bytes_and_a_life_of_its_own(store):
+    store.put_bytes("a/b", b"first")
+    store.put_bytes("c/d", b"something else")
+    assert store.copy("a/b", "c/d") == 5
+    assert store.copy("a/b", "e/f/g") == 5
+    store.put_bytes("a/b", b"second, long")
+    assert store.read_range("c/d", 0, 99) == b"first"
+    store.delete("a/b")
+    assert store.read_range("e/f/g", 0, 99) == b"first"
+    store.put_bytes("c/d", b"third")
+    assert store.read_range("e/f/g", 0, 99) == b"first"
+
+
+def test_a_copy_onto_itself_or_its_equal_changes_nothing(store):
+    store.put_bytes("a/b", b"12345")
+    for _ in range(2):
+        assert store.copy("a/b", "a/c") == 5
+    assert store.read_range("a/c", 0, 9) == b"12345"
+    assert list(store.list("")) == ["a/b", "a/c"]
+
+
+def test_what_is_missing_cannot_be_copied_and_nothing_appears(store):
+    store.put_bytes("a/c", b"kept")
+    with pytest.raises(ObjectMissing) as failure:
+        store.copy("a/b", "a/c")
+    assert failure.value.key == "a/b"
+    assert store.read_range("a/c", 0, 9) == b"kept"
+    assert list(store.list("")) == ["a/c"]
+    for names in (("../b", "a/c"), ("a/c", "../b")):
+        with pytest.raises(InvalidKey):
+            store.copy(*names)
+
+
+def test_a_signed_address_takes_and_gives_exactly_one_object(store):
+    put = store.presigned_put("a/b", lives_s=60)
+    words = {"disposition": 'attachment; filename="ä.json"', "content_type": "application/json"}
+    if put is None:
+        assert store.presigned_get("a/b", lives_s=60, **words) is None
+        return
+    # As the published client sends runs (no content type) and executables.
+    for headers in ({}, {"Content-Type": "application/octet-stream"}):
+        answer = requests.put(put, data=b"\x00bytes", headers=headers, timeout=20)
+        assert answer.status_code == 200, answer.text
+        assert store.read_range("a/b", 0, 99) == b"\x00bytes"
+        store.delete("a/b")
+    store.put_bytes("a/b", b'{"a": 1}')
+    get = store.presigned_get("a/b", lives_s=60, **words)
+    got = requests.get(get, headers={"Content-Type": "application/json"}, timeout=20)
+    assert (got.status_code, got.content) == (200, b'{"a": 1}')
+    assert got.headers["Content-Disposition"].startswith("attachment")
+    assert got.headers["Content-Type"] == "application/json"

@@ -11,6 +11,7 @@ ALL_KEYS = [
     keys.executable_archive(3, 14),
     keys.environment_log(5),
     keys.upload("u-1"),
+    keys.received_upload("u-1", "n-1"),
     keys.input_file(7, 0),
     keys.input_file(7, 1),
     keys.stdout("r1", 1),
@@ -34,7 +35,7 @@ def test_no_two_things_share_a_key_and_every_store_takes_them():
 
 
 def test_everything_of_a_run_lies_below_its_prefix():
-    for key in ALL_KEYS[5:]:
+    for key in ALL_KEYS[6:]:
         assert key.startswith(keys.run_prefix("r1"))
     assert keys.stdout("r1", 2).startswith(keys.attempt_prefix("r1", 2))
     assert keys.log_part("r1", 1, 9).startswith(keys.log_parts_prefix("r1", 1))
@@ -46,6 +47,7 @@ def test_everything_of_a_run_lies_below_its_prefix():
 def test_other_prefixes_hold_their_keys():
     assert keys.executable_archive(3, 14).startswith(keys.executable_prefix(3, 14))
     assert keys.upload("u").startswith(keys.upload_prefix("u"))
+    assert keys.received_upload("u", "n").startswith(keys.upload_prefix("u"))
     assert keys.input_file(7, 3).startswith(keys.input_prefix(7))
     for prefix in (keys.run_prefix("r"), keys.input_prefix(7), keys.upload_prefix("u")):
         check_folder(prefix)

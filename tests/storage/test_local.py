@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -121,3 +122,25 @@ def test_an_open_reader_still_sees_the_object_it_opened(tmp_path):
     with store.open("a/b") as file:
         store.put_bytes("a/b", b"new")
         assert file.read() == b"old"
+
+
+def test_a_copy_shares_the_file_and_leaves_nothing_behind(tmp_path):
+    store = LocalStore(tmp_path / "store")
+    store.put_bytes("a/b", b"x" * 100)
+    store.copy("a/b", "c/d")
+    store.copy("a/b", "c/d")
+    assert list((tmp_path / "store" / "tmp").iterdir()) == []
+    (first,), (second,) = (list((tmp_path / "store").rglob(name)) for name in ("=b", "=d"))
+    assert first.samefile(second)
+
+
+def test_where_files_cannot_be_shared_a_copy_is_made(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMLINK, "too many links")
+
+    store = LocalStore(tmp_path / "store")
+    store.put_bytes("a/b", b"x" * 100)
+    monkeypatch.setattr(os, "link", refuse)
+    assert store.copy("a/b", "c/d") == 100
+    assert store.read_range("c/d", 0, 200) == b"x" * 100
+    assert list((tmp_path / "store" / "tmp").iterdir()) == []

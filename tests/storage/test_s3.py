@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import io
 import os
 import signal
@@ -13,9 +14,11 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
@@ -25,6 +28,7 @@ from runs.storage import s3_client
 from runs.storage.base import ObjectTooLarge, StorageError, Stored
 from runs.storage.s3 import PART_BYTES, S3Store
 from runs.storage.s3_client import S3Address
+from tests import s3_servers
 from tests.processes import until
 from tests.s3_servers import S3Server, s3_server
 
@@ -407,3 +411,99 @@ def test_without_any_key_the_message_names_the_settings(s3, monkeypatch, tmp_pat
 def test_the_secret_key_is_not_part_of_what_an_address_shows():
     address = S3Address("some", access_key="the-id", secret_key="the-secret")
     assert "the-" not in f"{address} {address!r}"
+
+
+# --- Signed addresses and copies ----------------------------------------------------------------
+
+
+def test_a_large_object_is_copied_in_parts(s3, store, monkeypatch):
+    monkeypatch.setattr(s3_module, "COPY_PART_BYTES", PART_BYTES)
+    data = random_bytes(LARGE)[:LARGE]
+    store.put("a/b", io.BytesIO(data))
+    assert store.copy("a/b", "c/d") == LARGE
+    assert hashlib.sha256(store.read_range("c/d", 0, LARGE)).digest() == (
+        hashlib.sha256(data).digest()
+    )
+    assert uploads(s3, store) == []
+
+
+def test_a_copy_in_parts_that_fails_leaves_nothing(s3, store, monkeypatch):
+    monkeypatch.setattr(s3_module, "COPY_PART_BYTES", PART_BYTES)
+    store.put("a/b", io.BytesIO(random_bytes(LARGE)))
+
+    def fail(*_: object) -> None:
+        raise StorageError("no")
+
+    monkeypatch.setattr(store, "_complete", fail)
+    with pytest.raises(StorageError, match="no"):
+        store.copy("a/b", "c/d")
+    assert uploads(s3, store) == []
+    assert not store.exists("c/d")
+
+
+def test_nothing_but_the_host_is_signed_beside_the_address(store):
+    words = {"disposition": "attachment", "content_type": "text/plain"}
+    for address in (
+        store.presigned_put("a/b", lives_s=77),
+        store.presigned_get("a/b", lives_s=77, **words),
+    ):
+        query = parse_qs(urlsplit(address).query)
+        assert query["X-Amz-SignedHeaders"] == ["host"]
+        assert query["X-Amz-Expires"] == ["77"]
+        assert s3_servers.SECRET_KEY not in address
+
+
+def test_addresses_lead_to_the_endpoint_that_clients_reach(s3):
+    inside = s3.address("some", "runsite")
+    outside = S3Store(replace(inside, public="https://files.example.org"))
+    address = urlsplit(outside.presigned_put("a/b", lives_s=60))
+    assert (address.scheme, address.netloc) == ("https", "files.example.org")
+    assert address.path == "/some/runsite/a/b"
+
+
+def test_a_bucket_that_clients_cannot_reach_gives_no_address(s3):
+    store = S3Store(replace(s3.address("some"), presign=False))
+    assert store.presigned_put("a/b", lives_s=60) is None
+    words = {"disposition": "attachment", "content_type": "text/plain"}
+    assert store.presigned_get("a/b", lives_s=60, **words) is None
+
+
+def test_no_keys_are_said_when_an_address_is_to_be_signed(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    store = S3Store(S3Address("some", "", "http://127.0.0.1:9"))
+    with pytest.raises(StorageError, match="RUNSITE_S3_ACCESS_KEY"):
+        store.presigned_put("a/b", lives_s=60)
+
+
+def signature_of(method: str, address: str, secret: str) -> str:
+    """The signature that a service computes of a request, of whose headers it takes `host` alone.
+
+    As "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)" says it.
+    """
+    parts = urlsplit(address)
+    words = [word for word in parts.query.split("&") if not word.startswith("X-Amz-Signature=")]
+    query = parse_qs(parts.query)
+    [scope] = ["/".join(query["X-Amz-Credential"][0].split("/")[1:])]
+    headers = [f"host:{parts.netloc}", "", "host"]
+    request = "\n".join([method, parts.path, "&".join(sorted(words)), *headers, "UNSIGNED-PAYLOAD"])
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    text = "\n".join(["AWS4-HMAC-SHA256", query["X-Amz-Date"][0], scope, digest])
+    key = f"AWS4{secret}".encode()
+    for part in (*scope.split("/"), text):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return key.hex()
+
+
+def test_the_signature_is_of_the_host_and_no_other_header(store):
+    words = {"disposition": 'attachment; filename="a b.json"', "content_type": "text/plain"}
+    for method, address in (
+        ("PUT", store.presigned_put("a/b", lives_s=60)),
+        ("GET", store.presigned_get("a/b", lives_s=60, **words)),
+    ):
+        [signature] = parse_qs(urlsplit(address).query)["X-Amz-Signature"]
+        assert signature == signature_of(method, address, s3_servers.SECRET_KEY)
+        assert signature != signature_of("DELETE", address, s3_servers.SECRET_KEY)

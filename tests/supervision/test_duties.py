@@ -14,13 +14,14 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from runs.actions.inputs import store_text_input
-from runs.models import InputData, SignInLink, Upload
+from runs.models import Executable, InputData, SignInLink, Submission, Upload
 from runs.queue import dispatch
 from runs.storage import object_store
 from runs.supervision import duties
 from tests.factories import (
     make_account,
     make_application,
+    make_executable,
     make_input,
     make_managed_input,
     make_queue,
@@ -77,6 +78,7 @@ def test_uploads_that_nobody_used_go_after_a_day(settings: Any, data_dir: Path) 
     account = make_account()
     for name, age in (("old", 25), ("young", 23)):
         object_store().put_bytes(f"uploads/{name}/data", b"bytes")
+        object_store().put_bytes(f"uploads/{name}/nobody-names-it", b"bytes")
         Upload.objects.create(
             account=account,
             upload_id=name,
@@ -85,7 +87,41 @@ def test_uploads_that_nobody_used_go_after_a_day(settings: Any, data_dir: Path) 
         )
     assert duties.prune_uploads(now) == 1
     assert Upload.objects.get().upload_id == "young"
-    assert list(object_store().list("uploads/")) == ["uploads/young/data"]
+    assert list(object_store().list("uploads/")) == [
+        "uploads/young/data",
+        "uploads/young/nobody-names-it",
+    ]
+
+
+def test_an_upload_that_is_to_be_checked_stays(settings: Any, data_dir: Path) -> None:
+    settings.RUNSITE_DATA_DIR = data_dir
+    now = timezone.now()
+    application = make_application()
+    for state, _ in Executable.STATES:
+        object_store().put_bytes(f"uploads/{state}/data", b"bytes")
+        upload = Upload.objects.create(
+            account=application.account,
+            upload_id=state,
+            key=f"uploads/{state}/data",
+            created_at=now - timedelta(hours=25),
+        )
+        make_executable(application, state=state, upload=upload)
+    assert duties.prune_uploads(now) == 2
+    assert {upload.upload_id for upload in Upload.objects.all()} == {"waiting", "checking"}
+    assert Executable.objects.count() == 4
+    assert object_store().exists("uploads/waiting/data")
+
+
+def test_requests_of_yesterday_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = timezone.now()
+    account = make_account()
+    for hours in (30, 26, 25, 23):
+        Submission.objects.create(
+            account=account, digest=str(hours), received_at=now - timedelta(hours=hours)
+        )
+    monkeypatch.setattr(duties, "SUBMISSIONS_BATCH", 2)
+    assert duties.prune_submissions(now) == 3
+    assert Submission.objects.get().digest == "23"
 
 
 def test_sign_in_links_and_sessions_that_ran_out_go() -> None:

@@ -17,7 +17,7 @@ from runs.api import urls as api_urls
 from runs.domain.roles import ROLES, may
 from runs.models import Account, Run, User
 from tests.factories import make_account, make_member, make_user, make_worker
-from tests.web.world import World, make_world, text_of
+from tests.web.world import SECRET, World, make_world, text_of
 
 PUBLIC, SIGNED_IN = "public", "signed in"
 MARKER = "Quokka7731"
@@ -77,6 +77,7 @@ PAGES: dict[str, Page] = {
     "runs": view(),
     "runs-parts": view(),
     "runs-cancel": Page(post="cancel", body={"run": "queued"}),
+    "runs-import": Page(get="register folders", post="register folders", done=422),
     "run": of_run(),
     "run-log": of_run(),
     "run-log-download": of_run(),
@@ -97,6 +98,7 @@ PAGES: dict[str, Page] = {
     "run-cancel": of_run(post="cancel", names={"run_id": "queued"}),
     "run-stop": of_run(post="cancel", names={"run_id": "running"}),
     "run-delete": of_run(post="delete runs"),
+    "run-export": of_run(),
     # applications
     "applications": view(),
     "application-new": Page(get=MANAGE, post=MANAGE, done=422),
@@ -119,6 +121,20 @@ PAGES: dict[str, Page] = {
     "application-instance-delete": of_application("instance_id", post=MANAGE, done=409),
     "application-inputs": of_application(get="view", post=MANAGE, done=422),
     "application-input-delete": of_application("input_id", post=MANAGE),
+    "application-secrets": of_application(
+        get="launch", post=MANAGE, body={"collection_id": "=more-secrets"}
+    ),
+    "application-secrets-one": of_application(
+        "collection_id",
+        get="launch",
+        post=MANAGE,
+        body={"kind": "=env", "location": "=TOKEN", "value": f"={MARKER}-new"},
+    ),
+    "application-secrets-name": of_application("collection_id", post=MANAGE, body={"name": "=x"}),
+    "application-secrets-remove": of_application(
+        "collection_id", post=MANAGE, body={"kind": "=env", "location": "=API_KEY"}
+    ),
+    "application-secrets-delete": of_application("collection_id", post=MANAGE, done=409),
     # launch
     "launch": of_application(
         get="launch", post="launch", body={"source": "=paste", "text": '={"a": 1}'}
@@ -317,6 +333,8 @@ def test_who_may_and_who_may_not(world: World) -> None:
                 asks_to_sign_in = person.who == "anonymous" and status == 302
                 if asks_to_sign_in and not location.startswith("/sign-in/"):
                     wrong.append(f"{case}: leads to {location}")
+                if SECRET in text:
+                    wrong.append(f"{case}: shows the value of a secret")
                 if "Traceback" in text:
                     wrong.append(f"{case}: shows a traceback")
     assert wrong == [], "\n".join(wrong)

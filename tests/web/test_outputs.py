@@ -8,10 +8,10 @@ import zipfile
 
 import pytest
 
+from runs.domain.downloads import safe_name
 from runs.domain.status import Status
 from runs.models import Asset, InputFile, Run, RunFile
 from runs.storage import object_store
-from runs.web.downloads import safe_name
 from tests.factories import make_application, make_input, make_run
 from tests.web.conftest import Browser
 

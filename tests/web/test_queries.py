@@ -27,6 +27,7 @@ from runs.models import (
     RunMetric,
     RunOption,
     RunWait,
+    Secret,
     UsageSample,
     Worker,
     WorkerBoot,
@@ -42,6 +43,7 @@ from tests.factories import (
     make_member,
     make_queue,
     make_run,
+    make_secrets,
     make_user,
     make_version,
     make_worker,
@@ -68,7 +70,12 @@ def grow(world: World, number: int) -> None:
         make_run(other, status=Status.SUCCEEDED, value=1.0, submitted_by=make_user())
         executable = make_executable(application)
         version = make_version(executable)
-        instance = make_instance(application, version=version)
+        secrets = make_secrets(application)
+        instance = make_instance(application, version=version, secrets=secrets)
+        make_instance(application, version=version, secrets=world.secrets)
+        Secret.objects.create(
+            collection=world.secrets, kind="env", location=new_id(), encrypted="x"
+        )
         managed = make_managed_input(application)
         shared: dict[str, Any] = {
             "executable": executable,
@@ -76,6 +83,7 @@ def grow(world: World, number: int) -> None:
             "instance": instance,
             "input_data": managed.input_data,
             "managed_input": managed,
+            "secrets": secrets,
             "submitted_by": make_user(),
         }
         queue = make_queue(account, name=f"q-{new_id()[:8]}", running_limit=1)

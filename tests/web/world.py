@@ -30,12 +30,15 @@ from tests.factories import (
     make_member,
     make_queue,
     make_run,
+    make_secrets,
     make_version,
 )
 
 if TYPE_CHECKING:
-    from runs.models import Account, Application, Executable, Run
+    from runs.models import Account, Application, Executable, Run, SecretsCollection
 
+SECRET = "a-value-that-nobody-sees"
+"""Part of every value of a secret: no answer to anybody holds it."""
 MANIFEST = """
 files: [main.py]
 configuration:
@@ -62,6 +65,7 @@ class World:
     run: Run
     running: Run
     queued: Run
+    secrets: SecretsCollection
     names: dict[str, str]
     """A value for each part of an address and each field that names a thing."""
 
@@ -80,8 +84,20 @@ def make_world(slug: str, marker: str) -> World:
     )
     executable = _executable(application, marker)
     version = make_version(executable, version_id=f"v1-{slug}", name=marker, description=marker)
+    secrets = make_secrets(
+        application,
+        {"API_KEY": f"{marker}-{SECRET}", "keys/a.json": f"{marker}-{SECRET}-file"},
+        collection_id=f"secrets-{slug}",
+        name=marker,
+        description=marker,
+    )
     instance = make_instance(
-        application, instance_id=f"day-{slug}", name=marker, version=version, description=marker
+        application,
+        instance_id=f"day-{slug}",
+        name=marker,
+        version=version,
+        description=marker,
+        secrets=secrets,
     )
     input_data = make_input(account)
     file = input_data.files.get()
@@ -110,6 +126,7 @@ def make_world(slug: str, marker: str) -> World:
         "input_data": input_data,
         "managed_input": managed,
         "submitted_by": owner,
+        "secrets": secrets,
     }
     run = _ended_run(application, marker, **shared)
     running = make_run(application, status=Status.RUNNING, **shared)
@@ -124,11 +141,13 @@ def make_world(slug: str, marker: str) -> World:
         run=run,
         running=running,
         queued=queued,
+        secrets=secrets,
         names={
             "application_id": application.application_id,
             "version_id": version.version_id,
             "instance_id": instance.instance_id,
             "input_id": managed.input_id,
+            "collection_id": secrets.collection_id,
             "key": key,
             "run_id": run.run_id,
             "running": running.run_id,

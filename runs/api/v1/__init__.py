@@ -7,7 +7,21 @@ from ninja import NinjaAPI
 
 from runs.api import errors
 from runs.api.parsing import JsonParser
-from runs.api.v1 import applications
+from runs.api.v1 import (
+    account,
+    applications,
+    assets,
+    elsewhere,
+    executables,
+    instances,
+    logs,
+    managed_inputs,
+    run_reads,
+    runs,
+    secrets,
+    uploads,
+    versions,
+)
 
 api = NinjaAPI(
     title="Runsite",
@@ -22,5 +36,19 @@ api = NinjaAPI(
     parser=JsonParser(),
 )
 errors.install(api)
-for _room in (applications,):
+for _room in (
+    applications,
+    executables,
+    versions,
+    instances,
+    uploads,  # before runs: `runs/uploadurl` is no run
+    runs,
+    run_reads,
+    logs,
+    assets,
+    managed_inputs,
+    secrets,
+    account,
+    elsewhere,
+):
     api.add_router("", _room.router)

@@ -91,7 +91,7 @@ def change(request: ApiRequest, app_id: str, body: ApplicationChange) -> Any:
 def delete(request: ApiRequest, app_id: str) -> Any:
     """Delete an application with everything that belongs to it, its ended runs included."""
     application = find_application(request, app_id)
-    delete_application(application=application, actor=request.actor)
+    delete_application(application=application, actor=request.actor, with_runs=True)
     return Status(204, None)
 
 

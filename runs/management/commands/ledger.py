@@ -52,6 +52,7 @@ def _as_text(found: Ledger) -> str:
     figures = {
         "submitted": found.runs,
         **{f"  {status}": number for status, number in found.by_status.items()},
+        "recorded only": found.recorded,
         "attempts": found.attempts,
         **{
             f"  {WORDS[EndReason(outcome)] or 'under way'}": number

@@ -11,7 +11,7 @@ from runs.domain.content import FORMATS
 from runs.domain.manifest import Manifest
 from runs.domain.option_values import typed_value
 from runs.domain.options import OptionDefinition, form_text
-from runs.models import Application, Instance, Version
+from runs.models import Application, Instance, SecretsCollection, Version
 
 ID_HELP = "Letters, digits, dots, dashes and underscores; it stands in addresses and stays."
 OPTION = "option-"
@@ -114,6 +114,9 @@ class InstanceForm(forms.Form):
     )
     time_limit_s = forms.IntegerField(label="Time limit (s)", required=False, min_value=1)
     queuing_disabled = forms.BooleanField(label="Queuing disabled", required=False)
+    secrets = forms.ChoiceField(
+        required=False, help_text="What its runs are given, unless one names other secrets."
+    )
     free_options = forms.CharField(
         label="Further options",
         required=False,
@@ -147,6 +150,14 @@ class InstanceForm(forms.Form):
             ("", "newest executable"),
             *((each.version_id, str(each)) for each in self.versions.values()),
         ]
+        self.collections = collections_by_id(application)
+        if self.collections:
+            secrets = self.fields["secrets"]
+            assert isinstance(secrets, forms.ChoiceField)
+            named = {key: each.name for key, each in self.collections.items()}
+            secrets.choices = [("", "none"), *collection_choices(named)]
+        else:
+            del self.fields["secrets"]
         if instance is not None:
             del self.fields["instance_id"]
         if manifest is None or not manifest.allows_free_options:
@@ -169,6 +180,10 @@ class InstanceForm(forms.Form):
     def chosen_version(self) -> Version | None:
         """The version of a valid form."""
         return self.versions.get(self.cleaned_data["version"])
+
+    def chosen_secrets(self) -> SecretsCollection | None:
+        """The collection of a valid form."""
+        return self.collections.get(self.cleaned_data.get("secrets", ""))
 
     def chosen_options(self) -> dict[str, Any]:
         """The options that a valid form sets; empty fields set nothing."""
@@ -202,6 +217,17 @@ class InstanceForm(forms.Form):
             free = "free_options" if "free_options" in self.fields else None
             for text in texts:
                 self.add_error(keys.get(name, free), text)
+
+
+def collections_by_id(application: Application) -> dict[str, SecretsCollection]:
+    """The collections of secrets that may be chosen, in the order of their names; one query."""
+    rows = application.secrets_collections.order_by("name", "pk")[:500]
+    return {each.collection_id: each for each in rows}
+
+
+def collection_choices(names: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The ids of collections with the texts of a select; `names` by id."""
+    return [(key, key if name in {"", key} else f"{name} · {key}") for key, name in names.items()]
 
 
 def _option_field(definition: OptionDefinition) -> forms.Field:
@@ -248,6 +274,7 @@ def _initial(instance: Instance, manifest: Manifest | None) -> dict[str, Any]:
         )
     }
     values["version"] = instance.version.version_id if instance.version else ""
+    values["secrets"] = instance.secrets.collection_id if instance.secrets else ""
     values["seen_at"] = instance.updated_at.isoformat()
     options = dict(instance.options)
     for number, definition in enumerate(manifest.options.items if manifest else ()):

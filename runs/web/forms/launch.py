@@ -14,6 +14,7 @@ from runs.domain.option_values import as_number
 from runs.domain.options import parse_form, to_wire, typed_value, visible_to
 from runs.models.waits import CONTINUE, FAIL, SKIP
 from runs.templatetags.human import coded
+from runs.web.forms.applications import collection_choices
 from runs.web.forms.limits import LimitFields
 
 VALUE, BASE = "o:", "b:"
@@ -318,6 +319,9 @@ class LaunchForm(LimitFields):
         help_text="Runs with a smaller number start first.",
     )
     execution_class = forms.CharField(label="Queue", required=False, widget=forms.Select)
+    secrets = forms.ChoiceField(
+        required=False, help_text="Variables and files that this run finds; see the page Secrets."
+    )
     waits_for = forms.CharField(
         label="Other runs, by their ids",
         required=False,
@@ -339,6 +343,7 @@ class LaunchForm(LimitFields):
         usual: Mapping[str, Any],
         most: Mapping[str, float],
         reload_url: str,
+        collections: Mapping[str, str],
     ) -> None:
         super().__init__(data, initial=dict(initial or {}), auto_id="launch-%s")
         self.made_with: dict[str, Any] = {
@@ -347,6 +352,7 @@ class LaunchForm(LimitFields):
             "usual": usual,
             "most": most,
             "reload_url": reload_url,
+            "collections": collections,
         }
         self.use_required_attribute = False
         self.fields["instance"].widget.choices = list(instances)
@@ -360,6 +366,14 @@ class LaunchForm(LimitFields):
             ("", f"{usual['queue']} (usual)"),
             *((name, name) for name in queues if name != usual["queue"]),
         ]
+        if collections:
+            of_instance = usual.get("secrets", "")
+            self.fields["secrets"].choices = [  # type: ignore[attr-defined] # ChoiceField
+                ("", f"{of_instance} (usual)" if of_instance else "none"),
+                *(each for each in collection_choices(collections) if each[0] != of_instance),
+            ]
+        else:
+            del self.fields["secrets"]
         ends = {1: "1, first", 9: "9, last"}
         self.fields["priority"].choices = [  # type: ignore[attr-defined] # TypedChoiceField
             ("", f"{usual['priority']} (usual)"),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from ninja import Schema
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 
-class Body(Schema):
-    """A request: unknown keys are ignored, as the client sends whole objects back."""
+class Body(BaseModel):
+    """A request: unknown keys are ignored, as the client sends whole objects back.
+
+    No `Schema` of the library: that one reads attributes as well, so it takes a number or a text
+    for an object without any of its optional keys.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
