@@ -32,7 +32,7 @@ from runs.storage import ObjectMissing, object_store
 
 SMALL_BYTES = 4 * 1024 * 1024
 """An upload up to this size is checked while it is activated, if it also unpacks to little."""
-SMALL_UNPACKED_BYTES = 24 * 1024 * 1024
+SMALL_UNPACKED_BYTES = 16 * 1024 * 1024
 SMALL_FILES = 2000
 MOST_TICKETS = 20
 """So many of the newest uploads are looked at: who asks again leaves some without bytes."""

@@ -89,6 +89,7 @@ def import_runs(
     application_id: str = "",
     application_name: str = "",
     most: int | None = None,
+    within_s: float | None = None,
     tell: Callable[[ImportedFolder], None] = lambda _one: None,
     now: datetime | None = None,
 ) -> ImportReport:
@@ -99,8 +100,10 @@ def import_runs(
     of the one that each run names, else of one called as the folder (`application_name`); an
     application that is missing is made. One bad folder does not stop the others: the report says
     what became of each, and `tell` is called after each. At most `most` are looked at that are not
-    here yet. For admins. Raises `NotAllowed`, `FieldsInvalid` for an id that can be none, and
-    `InputRejected` when `folder` holds no runs.
+    here yet, and none is begun after `within_s` seconds. For admins.
+
+    Raises `NotAllowed`, `FieldsInvalid` for an id that can be none, and `InputRejected` when
+    `folder` holds no runs.
     """
     if not may(actor.role, "register folders"):
         raise NotAllowed("Only admins may import runs. Ask one of them.")
@@ -125,8 +128,10 @@ def import_runs(
     )
     report = ImportReport()
     looked_at = 0
+    until = None if within_s is None else time.monotonic() + within_s
     for name in found.names:
-        if most is not None and looked_at >= most:
+        enough = most is not None and looked_at >= most
+        if enough or (until is not None and looked_at and time.monotonic() > until):
             report.left += 1
             continue
         one = importer.take(name)
@@ -137,14 +142,25 @@ def import_runs(
 
 
 def import_server_folder(
-    *, account: Account, folder: Path, actor: Actor, application_id: str = "", most: int
+    *,
+    account: Account,
+    folder: Path,
+    actor: Actor,
+    application_id: str = "",
+    most: int,
+    within_s: float | None = None,
 ) -> ImportReport:
     """As `import_runs`, for a folder in one of `RUNSITE_APP_FOLDERS` that a page names."""
     if not may(actor.role, "register folders"):
         raise NotAllowed("Only admins may import runs. Ask one of them.")
     real = check_folder(folder)
     return import_runs(
-        account=account, folder=real, actor=actor, application_id=application_id, most=most
+        account=account,
+        folder=real,
+        actor=actor,
+        application_id=application_id,
+        most=most,
+        within_s=within_s,
     )
 
 
@@ -156,6 +172,7 @@ def import_archive(
     file_name: str = "",
     application_id: str = "",
     most: int,
+    within_s: float | None = None,
 ) -> ImportReport:
     """As `import_runs`, for an archive (zip, tar, tar.gz) of such a folder; it is unpacked first.
 
@@ -171,6 +188,7 @@ def import_archive(
             application_id=application_id,
             application_name=_stem(file_name),
             most=most,
+            within_s=within_s,
         )
 
 

@@ -38,7 +38,8 @@ MEMBER_BYTES = 32 * 1024 * 1024
 """Less than a worker reads: a parsed document takes some twenty times its size, in the process that
 answers everybody."""
 _parsing = threading.Lock()
-_ARCHIVES = (b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06")
+ARCHIVES = (b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06")
+"""How a tar.gz and a zip begin; no JSON and no text does."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,16 @@ def _take_output(
     sent = root / "output"
     _copy(result.output, sent, "The output")
     with sent.open("rb") as stream:
-        begin = stream.read(len(_ARCHIVES[1]))
+        begin = stream.read(len(ARCHIVES[1]))
     if not begin:
         return None, []
     folder = is_folder_format(rows.output_format)
-    if not folder and not begin.startswith(_ARCHIVES):
+    if not folder and not begin.startswith(ARCHIVES):
         return sent, []
     try:
         files = _unpack(sent, root / "files")
     except archive.ArchiveRefused as refused:
-        if begin.startswith(_ARCHIVES) or not _is_json(sent):
+        if begin.startswith(ARCHIVES) or not _is_json(sent):
             raise ArchiveRejected(f"The output cannot be unpacked. {refused}") from refused
         rows.output_format = "json"
         return sent, []

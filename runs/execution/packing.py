@@ -39,11 +39,13 @@ def pack_folder(
     files: Iterable[str] | None = None,
     limit_bytes: int | None = None,
     limit_files: int | None = None,
+    level: int = 6,
 ) -> Packed:
     """Pack the folder `source` into `target_file` (tar.gz); equal content gives equal bytes.
 
     `files` are the relative names to take, by default all. Links and special files are skipped,
-    each with a warning. Raises `ArchiveRefused` above a limit; then no file is left.
+    each with a warning. `level` is gzip's, 1 for speed and 9 for size. Raises `ArchiveRefused`
+    above a limit; then no file is left.
     """
     names = sorted(_walk(source) if files is None else set(files))
     warnings: list[str] = []
@@ -53,7 +55,9 @@ def pack_folder(
     try:
         with (
             os.fdopen(descriptor, "wb") as raw,
-            gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed,
+            gzip.GzipFile(
+                filename="", fileobj=raw, mode="wb", compresslevel=level, mtime=0
+            ) as packed,
             tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
         ):
             for name in names:

@@ -10,7 +10,7 @@ from typing import Protocol
 from django.db.models import Min, Q
 
 from runs.domain.status import WORDS, EndReason
-from runs.models import Attempt, Executable, Run, RunWait
+from runs.models import Attempt, Run, RunWait
 from runs.queue.retries import in_words, most_attempts
 
 
@@ -25,8 +25,8 @@ class Running(Protocol):
 class OwnHolds:
     """Why each of some queued runs may not be claimed, whatever its lane.
 
-    A query for those that wait for runs, one for those to be tried again and one for those whose
-    executable is checked, if there are any, however many they are.
+    A query for those that wait for runs and one for those to be tried again, if there are any,
+    however many they are.
     """
 
     def __init__(self, runs: Iterable[Run], now: datetime, running: Running) -> None:
@@ -37,7 +37,6 @@ class OwnHolds:
         self._awaited = _first_awaited(by_hold.get(Run.WAITS_FOR_RUNS, []))
         self._running = running
         self._ended = _last_attempts(by_hold.get(Run.WAITS_FOR_RETRY, []))
-        self._builds = _builds(by_hold.get(Run.WAITS_FOR_EXECUTABLE, []))
 
     def of(self, run: Run) -> tuple[str, ...]:
         """One sentence, or none for a run that only waits for its turn."""
@@ -48,7 +47,7 @@ class OwnHolds:
         if run.hold == Run.WAITS_FOR_RETRY:
             return (self._retry(run),)
         if run.hold == Run.WAITS_FOR_EXECUTABLE:
-            return (self._executable(run),)
+            return ("Waits until a worker has checked the executable that was pushed for it.",)
         return ()
 
     def _runs(self, run: Run) -> str:
@@ -77,14 +76,6 @@ class OwnHolds:
         after = f" after {ended_words(last)}" if last else ""
         number = run.attempt_number + 1
         return f"Is tried again {when} (attempt {number} of {most_attempts(run)}{after})."
-
-    def _executable(self, run: Run) -> str:
-        build = self._builds.get(run.executable_id or 0)
-        if build is None:
-            return "Waits until its executable is checked."
-        if build.state == Executable.CHECKING:
-            return f"Waits until build {build.number} is checked: {build.worker_name} is at it."
-        return f"Waits until build {build.number} is checked: a worker takes it next."
 
 
 def ended_words(attempt: Attempt) -> str:
@@ -116,14 +107,3 @@ def _last_attempts(runs: Sequence[Run]) -> dict[int, Attempt]:
         newest |= Q(run=run, number=run.attempt_number)
     found = Attempt.objects.filter(newest).only("run", "outcome", "exit_code")
     return {attempt.run_id: attempt for attempt in found}
-
-
-def _builds(runs: Sequence[Run]) -> dict[int, Executable]:
-    """The executables of the runs that are not checked yet."""
-    wanted = {run.executable_id for run in runs if run.executable_id is not None}
-    if not wanted:
-        return {}
-    found = Executable.objects.filter(
-        pk__in=wanted, state__in=(Executable.WAITING, Executable.CHECKING)
-    )
-    return {build.pk: build for build in found.only("number", "state", "worker_name")}

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from runs.storage.base import (
     CHUNK_BYTES,
@@ -38,9 +38,7 @@ from runs.storage.s3_client import (
     status_of,
     translated,
 )
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from runs.storage.s3_reader import READ_BYTES, Reader
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +47,6 @@ PART_BYTES = 8 * 1024 * 1024
 MOST_PARTS = 10_000
 COPY_PART_BYTES = 64 * 1024 * 1024
 """The service copies so much by one request: it must answer before we stop waiting for it."""
-READ_BYTES = 1024 * 1024
-"""An open reader asks for so much at once."""
 BATCH = 1000
 """So many objects are listed or removed by one request."""
 _READ_TRIES = 3
@@ -103,7 +99,7 @@ class S3Store:
     def open(self, key: str) -> BinaryIO:
         """A seekable reader, which the caller closes; it holds no connection between reads."""
         check_key(key)
-        return cast(BinaryIO, io.BufferedReader(_Reader(self, key), READ_BYTES))
+        return cast(BinaryIO, io.BufferedReader(Reader(self, key), READ_BYTES))
 
     def size(self, key: str) -> int:
         """The size in bytes."""
@@ -477,59 +473,6 @@ class S3Store:
             if self._made_signer is None:
                 self._made_signer = make_signer(self.address)
             return self._made_signer
-
-
-class _Reader(io.RawIOBase):
-    """An object as a file; each read is one request, the first comes with the opening."""
-
-    def __init__(self, store: S3Store, key: str) -> None:
-        super().__init__()
-        self._store = store
-        self._key = key
-        self._position = 0
-        self._head, self._size, self._tag = store.read_part(key, 0, READ_BYTES)
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a byte, which may lie beyond the end."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"byte {base + offset} is before the beginning")
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        """The byte that is read next."""
-        return self._position
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill `buffer`; fewer bytes, or none, at the end."""
-        view = memoryview(buffer).cast("B")
-        data = self._read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def readall(self) -> bytes:
-        """All that is left, by one request."""
-        return self._read(self._size - self._position)
-
-    def _read(self, length: int) -> bytes:
-        start, end = self._position, min(self._position + length, self._size)
-        if end <= start:
-            return b""
-        data = self._head[start:end]
-        if len(data) < end - start:
-            begin = start + len(data)
-            data += self._store.read_part(self._key, begin, end - begin, self._tag)[0]
-        self._position = start + len(data)
-        return data
 
 
 def _part_bytes(size: int | None) -> int:

@@ -34,7 +34,8 @@ from runs.web.sent_builds import NothingSent, arrived
 from runs.web.uploads import arrivals
 
 MOST_AT_ONCE = 300
-"""Folders of one request, so that it ends in time; the same again goes on where it left off."""
+WITHIN_S = 20.0
+"""Folders of one request, and seconds, so that it ends; the same again goes on where it stopped."""
 _REPORT = "import-report"
 _LEVELS = {IMPORTED: "success", KNOWN: "neutral", REFUSED: "danger"}
 
@@ -103,6 +104,7 @@ def _import(request: AccountRequest, form: forms.Form) -> ImportReport:
         actor=request.actor,
         application_id=form.cleaned_data["application_id"],
         most=MOST_AT_ONCE,
+        within_s=WITHIN_S,
     )
 
 
@@ -113,6 +115,7 @@ def _import_folder(request: AccountRequest, form: forms.Form) -> ImportReport:
         actor=request.actor,
         application_id=form.cleaned_data["folder_application"],
         most=MOST_AT_ONCE,
+        within_s=WITHIN_S,
     )
 
 

@@ -7,6 +7,7 @@ from django.urls import path, re_path
 from runs.web import (
     accounts,
     applications,
+    console_links,
     downloads,
     executables,
     fallback,
@@ -61,6 +62,12 @@ urlpatterns = [
             ("delete/", runs.run_delete, "run-delete"),
             ("export/", run_folders.run_export, "run-export"),
         )
+    ),
+    # as the published client prints it: without a slash at the end
+    path(
+        "app/<str:application_id>/run/<str:run_id>",
+        console_links.console_run,
+        name="console-run",
     ),
     # applications
     path("applications/", applications.applications, name="applications"),

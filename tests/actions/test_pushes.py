@@ -388,7 +388,7 @@ def test_runs_wait_for_a_large_push_and_go_on_in_its_environment(
     me = WorkerIdentity(worker.pk, worker.name, worker.boot_id, worker.host, ())
     assert claim_next(me, now=timezone.now()) is None
     [first, _] = waiting_in_order(application.account)
-    assert "Waits until build 1 is checked: a worker takes it next." in first.holds
+    assert "Waits until a worker has checked the executable that was pushed for it." in first.holds
     assert look_at_sample(executable) is None
     assert sample_input(account=application.account, executable=executable) is None
 

@@ -158,14 +158,13 @@ def test_its_command_line_does_so_too(application: Application, app: Path):
 
     def say(*words: str, stream: str = "stdout") -> str:
         command = [str(Path(sys.executable).with_name("nextmv")), "local", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return str(getattr(done, stream))
 
     where = ("--app-src", str(app))
     assert first.run_id in say("run", "list", *where)
     words = (*where, "--run-id", first.run_id)
-    assert json.loads(say("run", "information", *words))["metadata"]["status_v2"] == "succeeded"
     assert json.loads(say("run", "get", *words))["output"] == {"solution": {"km": 9}}
     assert "zwei ü" in say("run", "logs", *words, stream="stderr")
     compared = say("run", "compare", *where, "-r", first.run_id, "-r", second.run_id)
@@ -330,6 +329,25 @@ def test_files_and_old_pages_come_back_as_well(application: Application, app: Pa
     other = taken_back(run, app)
     assert kept_of(other)["files"] == kept_of(run)["files"]
     assert kept_of(other)["assets"] == [("Charts_0.html", "", "", "", 0, Asset.PAGE)]
+
+
+def test_texts_come_back_as_well(application: Application, app: Path):
+    text = store_text_input(
+        account=application.account, content_format="text", data="ein Text ü".encode()
+    )
+    run = record(
+        application,
+        input_format="text",
+        output_format="text",
+        input_data=text,
+        result=TrackedResult(output="noch ein Text ü".encode()),
+    )
+    unpacked(run, app)
+    assert tool(app).run_input(run.run_id) == "ein Text ü"
+    other = taken_back(run, app)
+    assert kept_of(other) == kept_of(run)
+    assert other.input_data is not None
+    assert (other.input_bytes, other.input_data.content_format) == (run.input_bytes, "text")
 
 
 # --- What the tool made ----------------------------------------------------------------------

@@ -326,6 +326,14 @@ def test_at_most_so_many_are_looked_at_and_the_next_time_goes_on(account: Accoun
     assert account.runs.count() == 5
 
 
+def test_nor_is_one_begun_when_the_time_is_over(account: Account, app: Path):
+    for number in range(3):
+        make_folder(runs_of(app), f"local-{number}")
+    report = import_runs(account=account, folder=app, actor=ACTOR, within_s=0)
+    # One at least, or the same again would never end.
+    assert (report.imported, report.left) == (1, 2)
+
+
 def test_a_folder_without_runs_and_an_id_that_can_be_none_are_refused(
     account: Account, tmp_path: Path, app: Path
 ):

@@ -28,6 +28,7 @@ from runs.models import (
     RunMetric,
     RunOption,
     RunWait,
+    Secret,
     SignInLink,
     Upload,
     UsageSample,
@@ -45,6 +46,7 @@ from tests.factories import (
     make_managed_input,
     make_member,
     make_run,
+    make_secrets,
     make_user,
     make_version,
 )
@@ -78,6 +80,10 @@ def fill(number: int) -> None:
         account=account, name="k", hint="h", hashed=f"{SECRET}{number}", created_by=user
     )
     SignInLink.objects.create(user=user, hashed=f"{SECRET}{number}", expires_at=account.created_at)
+    collection = make_secrets(application, {})
+    Secret.objects.create(
+        collection=collection, kind="env", location="A", encrypted=f"{SECRET}{number}"
+    )
     AuditEvent.objects.create(account=account, user=user, verb="did", noun="it")
     Upload.objects.create(account=account, upload_id=f"u{number}", key="k", created_by=user)
     run = make_run(

@@ -80,6 +80,8 @@ def test_an_empty_account_has_an_empty_queue(program: Program):
 
 
 def test_the_organization_is_the_account_with_its_members(account: Account, program: Program):
+    account.name = "Vans"
+    account.save()
     make_member(account, "viewer", "ann@example.org")
     answer = program.get(f"/v1/organization/{account.slug}")
     check_golden("organization", answer, person=program.maker.email, slug=account.slug)

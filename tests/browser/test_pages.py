@@ -35,6 +35,7 @@ PAGES = (
     "/applications/routing/launch/?from={succeeded}",
     "/runs/",
     "/runs/?status=failed&q=nothing+of+this",
+    "/runs/import/",
     *(
         f"/runs/{{succeeded}}/{tab}"
         for tab in ("", "log/", "input/", "output/", "visuals/", "resources/", "history/")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nextmv
 import pytest
 from nextmv import cloud
 
@@ -19,6 +20,8 @@ from tests.journeys.test_services import empty_redis
 from tests.services import new_postgres_database
 
 KINDS = ("embedded", "servers", "tls")
+HERE = Path(__file__).parent
+PROBE, PROBE_FILES = HERE / "probe_app", HERE / "probe_files"
 APPLICATIONS = {name: EXAMPLES / name for name in ("stress", "routing")}
 
 
@@ -41,11 +44,6 @@ class Live:
         return self.console.base
 
     @property
-    def authority(self) -> Path:
-        """The file that makes the client trust the console; only with TLS."""
-        return self.console.data_dir / "tls" / "trusted.pem"
-
-    @property
     def client(self) -> cloud.Client:
         """The SDK's client for this console."""
         return cloud.Client(api_key=self.secret, url=self.base)
@@ -60,7 +58,7 @@ class Live:
 
     def environment(self, **variables: str) -> dict[str, str]:
         """The environment of a program that uses the client: an empty home, endpoint and key."""
-        trusted = {"REQUESTS_CA_BUNDLE": str(self.authority)} if self.kind == "tls" else {}
+        trusted = {"REQUESTS_CA_BUNDLE": str(self.console.trust)} if self.kind == "tls" else {}
         return small_environment(self.folder / "home", **(trusted | variables))
 
     def sdk(self, script: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -103,6 +101,20 @@ class Live:
         )
 
 
+def pushed(live: Live, application_id: str, folder: Path) -> cloud.Application:
+    """A new application with what is in `folder`, pushed by the SDK."""
+    application = cloud.Application.new(client=live.client, id=application_id)
+    application.push(app_dir=str(folder))
+    return application
+
+
+def soon(limit_s: float = 120) -> nextmv.PollingOptions:
+    """Ask five times a second; new ones each time, since the client changes them (contract 5.16)."""
+    return nextmv.PollingOptions(
+        initial_delay=0, delay=0.2, backoff=0, jitter=0, max_duration=limit_s
+    )
+
+
 def make_key(console: Console, role: str = "developer") -> str:
     """A new key of the console's account."""
     done = subprocess.run(
@@ -126,18 +138,16 @@ def living(kind: str, folder: Path) -> Iterator[Live]:
         if kind == "servers":
             variables["RUNSITE_DATABASE_URL"] = stack.enter_context(new_postgres_database())
             variables["RUNSITE_BROKER_URL"] = stack.enter_context(empty_redis())
-        if kind == "tls":
-            variables["RUNSITE_TLS"] = "auto"
-        console = Console(folder / "console", applications=APPLICATIONS, **variables)
-        if kind == "tls":
-            console.base = console.base.replace("http:", "https:")
+        console = Console(
+            folder / "console", applications=APPLICATIONS, tls=kind == "tls", **variables
+        )
         stack.callback(console.end)
         console.start()
         live = Live(kind, console, make_key(console), folder)
         if kind == "tls":
             # The SDK in this process must trust it, too.
             before = os.environ.get("REQUESTS_CA_BUNDLE")
-            os.environ["REQUESTS_CA_BUNDLE"] = str(live.authority)
+            os.environ["REQUESTS_CA_BUNDLE"] = str(console.trust)
             stack.callback(_restore, "REQUESTS_CA_BUNDLE", before)
         yield live
 
@@ -175,3 +185,22 @@ def live(request: pytest.FixtureRequest) -> Live:
     """Each kind of console in turn."""
     found: Live = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(scope="session", params=("embedded", "servers"))
+def site(request: pytest.FixtureRequest) -> Live:
+    """A console over http: on SQLite, then on PostgreSQL and Redis. The SDK is shown on both."""
+    found: Live = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="session")
+def probe(site: Live) -> cloud.Application:
+    """The application `probe` of `site`: pushed, and nothing else; runs of all tests are in it."""
+    return pushed(site, "probe", PROBE)
+
+
+@pytest.fixture(scope="session")
+def folders(site: Live) -> cloud.Application:
+    """The application `folders` of `site`: reads and writes folders, its options are strict."""
+    return pushed(site, "folders", PROBE_FILES)

@@ -136,6 +136,11 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     "request to submit a run is remembered": (
         "supervision/test_duties.py::test_requests_of_yesterday_are_forgotten",
     ),
+    "submit under way": (
+        "actions/test_submissions.py::test_while_it_is_under_way_a_repetition_comes_again_later",
+        "actions/test_submissions.py::"
+        "test_a_key_whose_request_was_killed_can_be_used_after_five_minutes",
+    ),
     "loop lease held": (
         "supervision/test_scheduler.py::"
         "test_the_standby_takes_over_after_the_lease_by_its_own_clock",

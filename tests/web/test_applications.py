@@ -499,6 +499,23 @@ def test_a_version_is_made_and_deleted(dev: Browser, app: Application):
     assert dev.post("/applications/model/versions/v1/delete/").status_code == 404
 
 
+def test_runs_keep_the_names_of_what_was_deleted(dev: Browser, app: Application):
+    version = create_version(application=app, version_id="spring", actor=ROOT)
+    instance = create_instance(
+        application=app, instance_id="prod", values=InstanceValues(version=version), actor=ROOT
+    )
+    queued = make_run(app, status=Status.QUEUED, instance=instance, version=version)
+    assert dev.post("/applications/model/instances/prod/delete/").status_code == 409
+    queued.delete()
+    run = make_run(app, status=Status.SUCCEEDED, instance=instance, version=version)
+    assert "deleted" not in text_of(dev.get(f"/runs/{run.run_id}/"))
+    assert dev.post("/applications/model/instances/prod/delete/").status_code == 302
+    assert dev.post("/applications/model/versions/spring/delete/").status_code == 302
+    page = text_of(dev.get(f"/runs/{run.run_id}/"))
+    for name in ("spring", "prod"):
+        assert f'{name} <span class="muted">(deleted)</span>' in page
+
+
 def test_an_instance_is_made_from_a_form_of_the_options(dev: Browser, app: Application):
     create_version(application=app, version_id="v1", actor=ROOT)
     page = text_of(dev.get("/applications/model/instances/"))
@@ -528,6 +545,19 @@ def test_an_instance_changed_by_somebody_else_is_not_overwritten(dev: Browser, a
     assert "somebody else" in text_of(response)
     instance.refresh_from_db()
     assert instance.name == "First"
+
+
+def test_a_form_keeps_what_it_does_not_show(dev: Browser, app: Application):
+    instance = create_instance(
+        application=app,
+        instance_id="i",
+        values=InstanceValues(content_format="json", output_format="multi-file"),
+        actor=ROOT,
+    )
+    form = {"name": "New", "content_format": "json", "seen_at": instance.updated_at.isoformat()}
+    assert dev.post("/applications/model/instances/i/", form).status_code == 302
+    instance.refresh_from_db()
+    assert (instance.name, instance.output_format) == ("New", "multi-file")
 
 
 def test_a_locked_instance_stays(dev: Browser, app: Application):
@@ -628,3 +658,21 @@ def test_the_overview_does_not_name_options_hidden_from_the_role(
     page = text_of(viewer.get("/applications/hidden/"))
     assert "<code>metric</code>" not in page
     assert "<code>duration</code>" in page
+
+
+def test_pages_say_that_a_push_is_checked_or_was_refused(dev: Browser, app: Application) -> None:
+    first = app.executable
+    newest = make_executable(app, state=Executable.CHECKING)
+    overview, builds = "/applications/model/", "/applications/model/builds/"
+    assert "Build 2 is being checked" in text_of(dev.get(overview))
+    assert "being checked" in text_of(dev.get(builds))
+    assert dev.get("/applications/model/launch/").status_code == 200
+    reason = "There is no `app.yaml` <here>."
+    Executable.objects.filter(pk=newest.pk).update(state=Executable.FAILED, error=reason)
+    for in_use, words in ((first, "Build 1 is in use."), (None, "Upload the folder")):
+        Application.objects.filter(pk=app.pk).update(executable=in_use)
+        page = text_of(dev.get(overview))
+        assert "Build 2 was refused" in page
+        assert "There is no <code>app.yaml</code> &lt;here&gt;." in page
+        assert words in page
+    assert "&lt;here&gt;" in text_of(dev.get(builds))

@@ -79,6 +79,9 @@ PAGES: dict[str, Page] = {
     "runs-cancel": Page(post="cancel", body={"run": "queued"}),
     "runs-import": Page(get="register folders", post="register folders", done=422),
     "run": of_run(),
+    "console-run": of_run(
+        names={"application_id": "application_id", "run_id": "run_id"}, shown=302
+    ),
     "run-log": of_run(),
     "run-log-download": of_run(),
     "run-input": of_run(),

@@ -19,6 +19,7 @@ from runs.models import (
     Asset,
     Attempt,
     EndedProcess,
+    Executable,
     InputFile,
     Membership,
     Run,
@@ -95,6 +96,8 @@ def grow(world: World, number: int) -> None:
         RunWait.objects.create(run=waiting, awaited=awaited)
         RunWait.objects.create(run=waiting, awaited=world.run)
         make_run(application, hold="key", concurrency_key="k", **shared)
+        unchecked = make_executable(application, state=Executable.WAITING)
+        make_run(application, **{**shared, "hold": "executable", "executable": unchecked})
         again = make_run(application, hold="retry", held_until=timezone.now(), **shared)
         make_attempt(again, ended_at=timezone.now(), outcome=EndReason.EXIT_CODE)
         make_run(application, environment=world.executable.environment, **shared)

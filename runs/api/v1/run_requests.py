@@ -9,6 +9,7 @@ from functools import cached_property, partial
 
 from runs.actions.inputs import store_text_input
 from runs.actions.run_targets import resolve_target
+from runs.actions.tracked_inputs import input_of_tracked
 from runs.actions.tracked_results import Source, TrackedResult
 from runs.actions.upload_inputs import input_of_upload, open_upload
 from runs.api.auth import ApiRequest
@@ -90,7 +91,8 @@ class Wanted:
             return managed.input_data, managed
         if body.upload_id:
             upload = named_upload(self.request, body.upload_id)
-            return input_of_upload(upload=upload, content_format=self.content_format), None
+            take = input_of_upload if body.result is None else input_of_tracked
+            return take(upload=upload, content_format=self.content_format), None
         if not given:
             return None, None
         data = _inline(body.input, self.content_format)

@@ -214,7 +214,7 @@ def _record(request: ApiRequest, application: Application, wanted: Wanted, note:
         name=body.name or "",
         description=body.description or "",
         options=wanted.options,
-        input_format=wanted.content_format,
+        input_format=input_data.content_format if input_data else wanted.content_format,
         output_format=wanted.content_of_output,
         execution_s=None if sent.execution_duration is None else sent.execution_duration / 1000,
         error=sent.error_message or "",
