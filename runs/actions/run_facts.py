@@ -55,17 +55,16 @@ class ListFacts:
 
 
 def facts_of(run: Run) -> RunFacts:
-    """The options and documents of a run; one query, none for a run known to have ended.
+    """The options and documents of a run; one query, none for what is known already.
 
     The store is read once, after the end. A document that is above 1 MiB, no object or gone is
     None.
     """
-    known = _cache.get(run.run_id) if run.is_final else None
+    name = run.run_id if run.is_final else f"{run.run_id} under way"
+    known = _cache.get(name)
     if known is not None:
         return known
     options, files = _rows(run)
-    if not run.is_final:
-        return RunFacts(options)
     documents: dict[str, Mapping[str, object] | None] = {}
     size = sum(len(option.name) + len(option.text) for option in options)
     complete = True
@@ -80,7 +79,7 @@ def facts_of(run: Run) -> RunFacts:
         size += size_bytes
     facts = RunFacts(options, documents.get(RunFile.METRICS), documents.get(RunFile.STATISTICS))
     if complete:
-        _cache.put(run.run_id, facts, size + 500)
+        _cache.put(name, facts, size + 500)
     return facts
 
 
@@ -156,26 +155,26 @@ def _value(text: str, number: float | None) -> object:
 
 
 class _Cache:
-    """The facts of runs that have ended, as many as fit; the ones used last stay."""
+    """The facts of runs, as many as fit; the ones used last stay."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, tuple[RunFacts, int]] = OrderedDict()
         self._size = 0
 
-    def get(self, run_id: str) -> RunFacts | None:
+    def get(self, name: str) -> RunFacts | None:
         with self._lock:
-            kept = self._kept.get(run_id)
+            kept = self._kept.get(name)
             if kept is None:
                 return None
-            self._kept.move_to_end(run_id)
+            self._kept.move_to_end(name)
             return kept[0]
 
-    def put(self, run_id: str, facts: RunFacts, size: int) -> None:
+    def put(self, name: str, facts: RunFacts, size: int) -> None:
         with self._lock:
-            former = self._kept.pop(run_id, None)
+            former = self._kept.pop(name, None)
             self._size += size - (former[1] if former else 0)
-            self._kept[run_id] = (facts, size)
+            self._kept[name] = (facts, size)
             while len(self._kept) > KEPT_RUNS or (self._size > KEPT_BYTES and self._kept):
                 _, (_, gone) = self._kept.popitem(last=False)
                 self._size -= gone

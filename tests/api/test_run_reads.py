@@ -22,7 +22,14 @@ from runs.models import Run, RunFile
 from runs.storage import object_store
 from tests.api.golden import check_golden
 from tests.api.run_worlds import body_of, fetch, make_app, names_in, submitted
-from tests.factories import make_instance, make_run, make_tracked_run, make_version
+from tests.factories import (
+    make_instance,
+    make_managed_input,
+    make_run,
+    make_secrets,
+    make_tracked_run,
+    make_version,
+)
 from tests.worker import worlds
 
 RUNS = "/v1/applications/{}/runs"
@@ -114,6 +121,33 @@ def test_a_failed_run_says_why(program, app):
     read = RunResult.from_dict(result)
     assert read.error_log.stderr == "trying\nno plan\n"
     assert read.output is None
+
+
+def test_everything_that_a_run_is_related_to_is_named(program, app, account):
+    version = make_version(app.executable, version_id="v1")
+    instance = make_instance(app, instance_id="day", version=version)
+    original = make_run(app)
+    run = make_run(
+        app,
+        instance=instance,
+        version=version,
+        managed_input=make_managed_input(app, input_id="monday"),
+        cloned_from=original,
+        submitted_by=program.maker,
+        secrets=make_secrets(app, collection_id="keys"),
+        warnings=["careful"],
+        requested_options={"a": 1},
+    )
+    answer = program.get(path(run, "/metadata"))
+    metadata = answer["metadata"]
+    assert metadata["application_instance_id"] == "day"
+    assert metadata["application_version_id"] == "v1"
+    assert metadata["tracking"] == {"cloned_run_id": original.run_id, "input_id": "monday"}
+    assert metadata["secrets_collection_id"] == "keys"
+    assert metadata["options"]["request_options"] == {"a": "1"}
+    assert (answer["user_email"], answer["warnings"]) == (program.maker.email, ["careful"])
+    whole = program.get(path(run))
+    assert {key: whole[key] for key in answer} == answer
 
 
 def test_instance_and_version_keep_their_ids_when_they_are_deleted(program, app):

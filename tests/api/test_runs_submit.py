@@ -356,6 +356,15 @@ def test_bodies_that_make_no_sense_are_400(program, app, body):
     assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize("depth", [100, 400, 850, 900, 920, 940, 960, 980, 1000, 5000])
+def test_what_is_nested_deeply_is_taken_or_refused(program, app, depth):
+    deep = b'{"a":' * depth + b"1" + b"}" * depth
+    for body in (b'{"input": %b}' % deep, b'{"options": {"o": %b}}' % deep):
+        answer = program.send("POST", "/v1/applications/routing/runs", body)
+        assert answer.status_code in {202, 400}, answer.content
+        assert answer.status_code == 202 or depth > 100
+
+
 def test_unknown_keys_are_ignored(program, app):
     submitted(program, {"input": {}, "scenario": 7, "configuration": {"color": "red"}})
 

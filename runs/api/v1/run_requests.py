@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 from runs.actions.inputs import store_text_input
 from runs.actions.run_targets import resolve_target
@@ -141,7 +143,7 @@ def read_request(
     instance = find_instance(application, instance_id) if instance_id and not use_latest else None
     if instance is None and not use_latest:
         instance = application.default_instance
-    options = {name: to_wire(value) for name, value in (body.options or {}).items()}
+    options = _texts_of(body.options or {})
     _check_texts(body.name, body.description, body.batch_experiment_id, *options, *options.values())
     formats = configuration.format
     wanted = Wanted(
@@ -180,6 +182,14 @@ def _check_type(configuration: ConfigurationIn) -> None:
         raise FieldsInvalid({"integration_id": [text]})
 
 
+def _texts_of(options: Mapping[str, Any]) -> dict[str, str]:
+    """Options as texts; what is none becomes JSON."""
+    try:
+        return {name: to_wire(value) for name, value in options.items()}
+    except RecursionError as error:
+        raise FieldsInvalid({"options": ["An option is nested too deeply. Flatten it."]}) from error
+
+
 def _check_texts(*texts: str | None) -> None:
     """No database keeps a zero byte; some would say so late, others cut the text there."""
     if any("\0" in text for text in texts if text):
@@ -207,4 +217,7 @@ def _inline(value: object, content_format: str) -> bytes:
         )
     if content_format == "text" and isinstance(value, str):
         return value.encode("utf-8", "replace")
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    try:
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
+    except RecursionError as error:
+        raise InputRejected("The input is nested too deeply. Flatten it.") from error
