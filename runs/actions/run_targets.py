@@ -56,7 +56,9 @@ def _nothing_to_run(application: Application) -> str:
     newest = application.executables.order_by("-number").first()
     if newest is not None and newest.state == Executable.FAILED:
         return _refused(newest, "")
-    return f"{application} has no executable yet. Upload one on its page, then launch again."
+    return (
+        f"{application} has no executable yet. Push one or upload it on its page, then try again."
+    )
 
 
 def _refused(executable: Executable, where: str) -> str:

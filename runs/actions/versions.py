@@ -37,7 +37,9 @@ def create_version(
     check_manages(actor)
     executable = executable or application.executable
     if executable is None:
-        raise NothingPushed(f"{application} has no executable yet. Upload one, then name it.")
+        raise NothingPushed(
+            f"{application} has no executable yet. Push or upload one, then name it."
+        )
     if executable.application_id != application.pk:
         raise FieldsInvalid({"executable": ["This build is of another application."]})
     errors = _text_errors(name, description)

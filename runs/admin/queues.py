@@ -1,4 +1,4 @@
-"""Queues and lanes."""
+"""Queues, lanes, and requests to submit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from runs.admin.site import ReadOnlyTable, Table, site
-from runs.models import Lane, Queue
+from runs.models import Lane, Queue, Submission
 
 
 @admin.register(Queue, site=site)
@@ -31,3 +31,13 @@ class LaneTable(ReadOnlyTable):
     list_display = ("queue", "application", "environment", "slots")
     list_select_related = ("queue", "application", "environment")
     search_fields = ("queue__name", "application__application_id", "environment__key")
+
+
+@admin.register(Submission, site=site)
+class SubmissionTable(ReadOnlyTable):
+    """Requests of programs to submit a run; kept for a day, to tell a repeated one from a new one."""
+
+    list_display = ("digest", "account", "api_key", "run", "received_at", "answered_at")
+    list_select_related = ("account", "api_key", "run")
+    search_fields = ("digest", "key", "run__run_id")
+    sortable_by = ()

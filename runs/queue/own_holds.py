@@ -1,5 +1,7 @@
-"""What a queued run waits for by itself, in sentences: other runs, its key, its next attempt,
-its executable."""
+"""What a queued run waits for by itself, in sentences.
+
+Other runs, its key, its next attempt, its executable.
+"""
 
 from __future__ import annotations
 

@@ -223,7 +223,8 @@ def test_a_version_is_created_read_changed_and_deleted(site: Live) -> None:
     assert (made.id, made.name, made.description) == ("v1", "First", "of the tests")
     assert made.application_id == "versions"
     assert made.created_at.utcoffset() is not None
-    assert made.executable.user_email
+    # Contract 5.3: a key that no person made has no address, and that is a text, too.
+    assert made.executable.user_email == ""
     assert made.executable.requirements.executable_type == "python"
     assert made.executable.requirements.runtime == "ghcr.io/nextmv-io/runtime/python:3.11"
     answer = site.client.request("GET", "v1/applications/versions/versions/v1").json()

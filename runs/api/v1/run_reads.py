@@ -28,7 +28,7 @@ from runs.api.auth import ApiRequest, Key
 from runs.api.times import wire_time
 from runs.api.v1.run_shapes import URL, find_run, find_shown_run, information, json_stream
 from runs.api.v1.schemas.base import FAILURES
-from runs.api.v1.schemas.runs import Estimate, Link, RunInformation, Waits
+from runs.api.v1.schemas.runs import Estimate, RunInformation, Waits
 from runs.domain.content import is_folder_format
 from runs.domain.errors import Conflict, NotFound
 from runs.models import Run
@@ -49,9 +49,7 @@ def metadata(request: ApiRequest, app_id: str, run_id: str) -> Any:
     return information(request, app_id, find_shown_run(request, app_id, run_id))
 
 
-@router.get(
-    f"{_RUN}/input", auth=Key("view"), response={200: Link | dict[str, Any] | str, **FAILURES}
-)
+@router.get(f"{_RUN}/input", auth=Key("view"), response={200: Any, **FAILURES})
 def read_input(request: ApiRequest, app_id: str, run_id: str, format: str = "") -> HttpResponseBase:
     """The input of a run: JSON as it came, a text as JSON string; null where there was none.
 
@@ -67,9 +65,7 @@ def read_input(request: ApiRequest, app_id: str, run_id: str, format: str = "") 
     return _link(request, run, content, "input")
 
 
-@router.get(
-    f"{_RUN}/output", auth=Key("view"), response={200: Link | dict[str, Any] | str, **FAILURES}
-)
+@router.get(f"{_RUN}/output", auth=Key("view"), response={200: Any, **FAILURES})
 def read_output(
     request: ApiRequest, app_id: str, run_id: str, format: str = ""
 ) -> HttpResponseBase:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+from runs.actions.applications import LATEST
 from runs.actions.inputs import store_text_input
 from runs.actions.run_targets import resolve_target
 from runs.actions.tracked_inputs import input_of_tracked
@@ -16,7 +17,6 @@ from runs.actions.tracked_results import Source, TrackedResult
 from runs.actions.upload_inputs import input_of_upload, open_upload
 from runs.api.auth import ApiRequest
 from runs.api.v1.finding import find_instance, named_run, named_upload
-from runs.api.v1.run_shapes import LATEST
 from runs.api.v1.schemas.runs import ConfigurationIn, RunIn, TrackedIn
 from runs.domain.content import FORMATS, is_folder_format
 from runs.domain.errors import FieldsInvalid, InputRejected

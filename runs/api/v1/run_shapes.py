@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
-from django.db.models import Field, Model
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
+from runs.actions.applications import LATEST
 from runs.actions.run_export import error_of
 from runs.actions.run_facts import OptionFact, facts_of, list_facts
+from runs.actions.shown_runs import RELATED, find_shown
 from runs.actions.tracked_runs import error_as_sent
 from runs.api.addresses import public_base
 from runs.api.auth import ApiRequest
@@ -27,80 +27,19 @@ from runs.models import Run
 
 URL = "url"
 """The word in the query that asks for an address instead of the bytes."""
-LATEST = "latest"
-"""The instance and the version of runs that had none: those of the newest push."""
-
-_RELATED = {
-    "instance": ("instance_id",),
-    "version": ("version_id",),
-    "managed_input": ("input_id",),
-    "cloned_from": ("run_id",),
-    "submitted_by": ("email",),
-    "secrets": ("collection_id",),
-}
-_OWN = (
-    *("run_id", "name", "description", "status", "phase", "end_reason", "error", "detail"),
-    *("warnings", "execution_class", "priority", "queuing_disabled", "run_type", "runtime"),
-    *("input_format", "output_format", "requested_options", "batch_experiment_id", "source"),
-    *("former_instance_id", "former_version_id", "created_at", "started_at", "ended_at"),
-    *("duration_s", "execution_s", "input_bytes", "output_bytes", "result_kind", "account"),
-    *("application", "attempt_number"),
-)
-COLUMNS = (
-    *_OWN,
-    *_RELATED,
-    *(f"{relation}__{name}" for relation, names in _RELATED.items() for name in names),
-)
-"""What `information` and `items` look at. A run has three times as many columns."""
 
 
 def find_run(request: ApiRequest, app_id: str, run_id: str) -> Run:
     """The run of this application with all its columns; 404 where it is not there. One query."""
     rows = request.account.runs.filter(application__application_id=app_id, run_id=run_id)
-    run = rows.select_related("application", *_RELATED, "input_data", "queue").first()
+    run = rows.select_related("application", *RELATED, "input_data", "queue").first()
     return _found(request, app_id, run_id, run)
 
 
 def find_shown_run(request: ApiRequest, app_id: str, run_id: str) -> Run:
     """The same with what `information` looks at, for the route that is asked most."""
-    rows = Run.objects.raw(_shown_statement(), [run_id, request.account.pk, app_id])
-    run = next(iter(rows), None)
-    if run is not None:
-        for relation, (name,) in _RELATED.items():
-            model = _model(relation)
-            value = vars(run).pop(f"shown_{relation}")
-            values = (getattr(run, f"{relation}_id"), value)
-            known = model.from_db(run._state.db, ("id", name), values) if value else None
-            run._state.fields_cache[relation] = known
+    run = find_shown(request.account, app_id, run_id)
     return _found(request, app_id, run_id, run)
-
-
-@lru_cache(maxsize=1)
-def _shown_statement() -> str:
-    """The question for one run, kept: putting it into words takes Django longer than the answer."""
-    own = ("pk", *_OWN, *(f"{relation}_id" for relation in _RELATED))
-    columns = [f"run.{_column(name)}" for name in own]
-    joins = []
-    for relation, (name,) in _RELATED.items():
-        model = _model(relation)
-        columns.append(f"{relation}.{name} AS shown_{relation}")
-        joins.append(
-            f"LEFT JOIN {model._meta.db_table} {relation} ON {relation}.id = run.{relation}_id"
-        )
-    return f"""
-        SELECT {", ".join(columns)} FROM runs_run run
-        JOIN runs_application application ON application.id = run.application_id
-        {" ".join(joins)}
-        WHERE run.run_id = %s AND run.account_id = %s AND application.application_id = %s
-    """
-
-
-def _column(name: str) -> str:
-    return "id" if name == "pk" else str(cast(Field[Any, Any], Run._meta.get_field(name)).column)
-
-
-def _model(relation: str) -> type[Model]:
-    return cast(type[Model], Run._meta.get_field(relation).related_model)
 
 
 def _found(request: ApiRequest, app_id: str, run_id: str, run: Run | None) -> Run:

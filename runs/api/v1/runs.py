@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from django.db import transaction
 from django.http import JsonResponse
 from django.http.response import HttpResponseBase
-from ninja import Query, Router, Status
+from ninja import Header, Query, Router, Status
 
+from runs.actions.applications import LATEST
 from runs.actions.run_content import content_of_output, pieces_of, read_end_of_log
 from runs.actions.run_export import error_of
 from runs.actions.run_stops import cancel_run, stop_run
 from runs.actions.run_waits import find_awaited, upstream
 from runs.actions.runs import delete_run, submit_run
 from runs.actions.secrets import named_collection
+from runs.actions.shown_runs import COLUMNS
 from runs.actions.submissions import Note, digest_of, submit_once
 from runs.actions.tracked_runs import record_run
 from runs.api.auth import ApiRequest, Key
 from runs.api.pages import Paging, answer_list
 from runs.api.v1.finding import find_application
 from runs.api.v1.run_requests import Wanted, read_request
-from runs.api.v1.run_shapes import COLUMNS, LATEST, URL, find_run, information, items, json_stream
+from runs.api.v1.run_shapes import URL, find_run, information, items, json_stream
 from runs.api.v1.schemas.base import FAILURES
 from runs.api.v1.schemas.runs import RunCreated, RunIn, RunPage, RunResult, RunState
 from runs.domain.errors import FieldsInvalid
@@ -31,6 +33,11 @@ from runs.domain.status import Status as RunStatus
 from runs.models import Application, Run
 
 router = Router(tags=["runs"])
+
+_KEY = "A name for this request: one that comes again within a day is answered with the same run."
+
+
+IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", description=_KEY)]
 
 
 class Filter(Paging):
@@ -44,7 +51,13 @@ class Filter(Paging):
 @router.post(
     "applications/{app_id}/runs", auth=Key("launch"), response={202: RunCreated, **FAILURES}
 )
-def submit(request: ApiRequest, app_id: str, body: RunIn, instance_id: str = "") -> Any:
+def submit(
+    request: ApiRequest,
+    app_id: str,
+    body: RunIn,
+    instance_id: str = "",
+    idempotency_key: IdempotencyKey = "",
+) -> Any:
     """Submit a run; with `result` record one that was executed elsewhere.
 
     Without `instance_id` the default instance of the application is taken, else the newest push. A
@@ -57,7 +70,7 @@ def submit(request: ApiRequest, app_id: str, body: RunIn, instance_id: str = "")
         account=request.account,
         actor=request.actor,
         digest=digest_of(request.path, request.META.get("QUERY_STRING", ""), request.body),
-        key=request.headers.get("Idempotency-Key", "").strip(),
+        key=idempotency_key.strip(),
         submit=partial(_record if body.result else _submit, request, application, wanted),
     )
     return Status(202, {"run_id": run.run_id})

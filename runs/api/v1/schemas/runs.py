@@ -239,12 +239,6 @@ class RunPage(Schema):
     next_page_token: str | None = None
 
 
-class Link(Schema):
-    """Where something can be fetched without a key, for 15 minutes."""
-
-    url: str
-
-
 class Wait(Schema):
     """A run on one side of a wait; `outcome` is how the awaited one ended, once it has."""
 
