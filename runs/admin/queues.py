@@ -35,7 +35,7 @@ class LaneTable(ReadOnlyTable):
 
 @admin.register(Submission, site=site)
 class SubmissionTable(ReadOnlyTable):
-    """Requests of programs to submit a run; kept for a day, to tell a repeated one from a new one."""
+    """Requests of programs to submit a run; kept for a day, to tell a repeated one apart."""
 
     list_display = ("digest", "account", "api_key", "run", "received_at", "answered_at")
     list_select_related = ("account", "api_key", "run")

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)
 
 
 def lies_in(address: str, networks: Iterable[str]) -> bool:
@@ -13,3 +18,26 @@ def lies_in(address: str, networks: Iterable[str]) -> bool:
     except ValueError:
         return False
     return any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def public_address(
+    *, scheme: str, host: str, sender: str, headers: Mapping[str, str], trusted: Iterable[str]
+) -> str:
+    """Scheme and host that a client used, without a slash at the end.
+
+    `scheme` and `host` are what the server sees. What a proxy says of them in `headers` is believed
+    when `sender`, the address it speaks from, is in a `trusted` network, and only then.
+    """
+    if lies_in(sender, trusted):
+        forwarded = _first(headers, "X-Forwarded-Proto").lower()
+        if forwarded in {"http", "https"}:
+            scheme = forwarded
+        name = _first(headers, "X-Forwarded-Host")
+        if _HOST.fullmatch(name):
+            host = name
+    return f"{scheme}://{host}"
+
+
+def _first(headers: Mapping[str, str], name: str) -> str:
+    """What the proxy that is nearest to the client said, where several added to the header."""
+    return headers.get(name, "").partition(",")[0].strip()

@@ -16,6 +16,8 @@ NONE, MANAGED, OF_RUN, INLINE, FILE = "none", "managed", "run", "inline", "file"
 """Where the input of a request comes from."""
 LONGEST_INLINE = 2000
 """Characters of an input that is small enough to stand in the request itself."""
+LINE = 72
+"""Characters of a line, about."""
 
 
 @dataclass(frozen=True)
@@ -173,11 +175,32 @@ def small_json(text: str) -> Any:
     return value if isinstance(value, dict) and _is_finite(value) else None
 
 
-def json_text(value: Any, *, indent: int | None = 2) -> str:
-    """JSON for people; escaped wholly when it has characters that do not show."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+def json_text(value: Any) -> str:
+    """JSON for people: short parts on one line, and escaped where characters do not show."""
+    text = _lines_of(value, "", plain=False)
     shown = all(letter.isprintable() or letter == "\n" for letter in text)
-    return text if shown else json.dumps(value, indent=indent, allow_nan=False)
+    return text if shown else _lines_of(value, "", plain=True)
+
+
+def json_line(value: Any, *, plain: bool = True) -> str:
+    """JSON on one line; with `plain` in ASCII."""
+    return json.dumps(value, ensure_ascii=plain, allow_nan=False)
+
+
+def _lines_of(value: Any, pad: str, *, plain: bool) -> str:
+    flat = json_line(value, plain=plain)
+    if len(flat) + len(pad) <= LINE or not isinstance(value, dict | list) or not value:
+        return flat
+    inner = f"{pad}  "
+    if isinstance(value, dict):
+        parts = [
+            f"{inner}{json_line(key, plain=plain)}: {_lines_of(one, inner, plain=plain)}"
+            for key, one in value.items()
+        ]
+    else:
+        parts = [inner + _lines_of(one, inner, plain=plain) for one in value]
+    opened, closed = "{}" if isinstance(value, dict) else "[]"
+    return f"{opened}\n" + ",\n".join(parts) + f"\n{pad}{closed}"
 
 
 def file_name_of(source: InputSource) -> str:

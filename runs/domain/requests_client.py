@@ -17,8 +17,14 @@ from runs.domain.requests import (
     RunRequest,
     Snippet,
     file_name_of,
+    json_text,
 )
 
+_OURS = {
+    "time_limit_s": "time limit",
+    "limits": "limits",
+    "waits_for": "runs to wait for",
+}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 
 
@@ -27,9 +33,14 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 
 def python_run(request: RunRequest) -> str:
     """Submit the run and print its id."""
-    return _script(
-        [*_begin(request.base, request.application_id), *_submit(request), "print(run_id)"]
-    )
+    source, modules = request.input, {"os"}
+    if source.kind == FILE and source.is_json:
+        modules.add("json")
+    if source.kind in {FILE, OF_RUN} and source.is_folder and request.ours:
+        modules.add("shutil")
+    begin = _begin(request.base, request.application_id)
+    lines = [*begin, *_submit(request), "print(run_id)"]
+    return "\n".join([*(f"import {name}" for name in sorted(modules)), *lines[1:]])
 
 
 def python_list(request: ListRequest) -> str:
@@ -54,7 +65,7 @@ def python_list(request: ListRequest) -> str:
         lines += [f"{pad}    if {' and '.join(tests)}:", f"{pad}        {shown}"]
     else:
         lines.append(f"{pad}    {shown}")
-    return _script(lines)
+    return "\n".join(lines)
 
 
 def python_read(request: ReadRequest) -> tuple[Snippet, ...]:
@@ -69,20 +80,30 @@ def python_read(request: ReadRequest) -> tuple[Snippet, ...]:
         ("Result", result),
         ("Log", [f"print(application.run_logs(run_id={run}).log)"]),
     )
-    return tuple(Snippet(title, _script([*begin, *lines])) for title, lines in calls)
+    return tuple(Snippet(title, "\n".join([*begin, *lines])) for title, lines in calls)
 
 
 def literal(value: Any, pad: str = "") -> str:
     """A value as Python text: one line where it is short, else a line for each of its parts."""
-    flat = repr(value)
+    flat = _flat(value)
     if len(flat) + len(pad) <= 72 or not isinstance(value, dict | list) or not value:
         return flat
     inner = f"{pad}    "
     if isinstance(value, dict):
-        parts = [f"{inner}{key!r}: {literal(one, inner)}" for key, one in value.items()]
+        parts = [f"{inner}{_flat(key)}: {literal(one, inner)}" for key, one in value.items()]
         return "{\n" + ",\n".join(parts) + f",\n{pad}}}"
     parts = [f"{inner}{literal(one, inner)}" for one in value]
     return "[\n" + ",\n".join(parts) + f",\n{pad}]"
+
+
+def _flat(value: Any) -> str:
+    """A value on one line, its texts in double quotes where that needs no escapes."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flat(key)}: {_flat(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flat, value)) + "]"
+    text = repr(value)
+    return f'"{text[1:-1]}"' if text.startswith("'") and '"' not in text else text
 
 
 def _client(base: str) -> list[str]:
@@ -200,13 +221,6 @@ def _python_upload(request: RunRequest) -> list[str]:
     return [*lines, "application.upload_data(upload_url=ticket, data=run_input)"]
 
 
-def _script(lines: list[str]) -> str:
-    """The lines with the modules that they use."""
-    text = "\n".join(lines)
-    wanted = [name for name in ("json", "os", "shutil") if re.search(rf"\b{name}\.[a-z_]+[(\[]", text)]
-    return text.replace("import os\n", "".join(f"import {name}\n" for name in wanted), 1)
-
-
 # --- Command line -----------------------------------------------------------------------------
 
 
@@ -214,21 +228,19 @@ def cli_run(request: RunRequest) -> tuple[str, tuple[str, ...]]:
     """The command that submits the run, and what it cannot say."""
     source = request.input
     lines, words = [], ["nextmv cloud run create", f"--app-id {_word(request.application_id)}"]
-    missing = list(request.ours)
-    if source.kind == MANAGED:
+    missing = [words_of for name, words_of in _OURS.items() if name in request.ours]
+    if source.kind == NONE:
+        missing.append("no input")
+    elif source.kind == MANAGED:
         words.append(f"--managed-input-id {_word(str(source.value))}")
     elif source.kind == INLINE:
-        missing.append("input")  # unless it comes from a file
-        words.append("--input input.json")
-        missing.pop()
+        words[0] = f"printf '%s' {shlex.quote(json_text(source.value))} |\n  {words[0]}"
     elif source.kind in {FILE, OF_RUN}:
         name = _word(file_name_of(source))
         if source.kind == OF_RUN:
             run = _word(str(source.value))
             app = _word(request.application_id)
-            lines.append(
-                f"nextmv cloud run input --app-id {app} --run-id {run} --output {name}"
-            )
+            lines.append(f"nextmv cloud run input --app-id {app} --run-id {run} --output {name}")
         words.append(f"--input {name}")
     for name, value in request.options.items():
         # Its commas part options, and its first equals sign ends the name.

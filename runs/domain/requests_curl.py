@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from runs.domain.requests import (
     FILE,
@@ -50,7 +50,7 @@ def curl_list(request: ListRequest) -> str:
         asked["status"] = request.statuses[0]
     query = urlencode(asked)
     if request.application_id:
-        path = f"v1/applications/{request.application_id}/runs"
+        path = f"v1/applications/{quote(request.application_id, safe='')}/runs"
         return f"curl -sS {_quoted(f'{request.base}/{path}?{query}')} \\\n  {KEY}"
     if request.statuses and set(request.statuses) <= {"queued", "running"}:
         return f"curl -sS {_quoted(f'{request.base}/v1/account/queue')} \\\n  {KEY}"
@@ -85,7 +85,7 @@ def _post(head: str, body: str) -> str:
 def _piped(request: RunRequest, head: str) -> list[str]:
     """The file goes into the body as it is: it may be larger than a command line."""
     words = request.words
-    rest = ", " + json_text(words, indent=None)[1:] if words else "}"
+    rest = f", {json_text(words)[1:].lstrip()}" if words else "}"
     name = file_name_of(request.input)
     return [
         f"{{ printf '%s' {shlex.quote('{' + chr(34) + 'input' + chr(34) + ': ')}",

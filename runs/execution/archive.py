@@ -91,7 +91,13 @@ class ArchiveReader:
         else:
             reader = TarReader(self._file, self._limits, compressed=self.kind == "tar.gz")
         ledger = Ledger(self._limits)
-        for member in reader.members():
+        for count, member in enumerate(reader.members(), 1):
+            # What the ledger does not count: what macOS adds, and folders that come again.
+            if count > 3 * self._limits.files + 100:
+                raise ArchiveRefused(
+                    f"The archive holds more than {count - 1} entries, the limit is"
+                    f" {self._limits.files} files. Leave out what is not needed."
+                )
             name = clean_name(member.entry.name)
             if not name and member.is_folder:
                 continue

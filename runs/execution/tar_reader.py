@@ -13,6 +13,9 @@ from runs.execution.entries import ArchiveRefused, Entry, Limits, Member, refuse
 BLOCK = 512
 _CHUNK = 64 * 1024
 _EXTENSION_BYTES = 1024 * 1024
+"""Of all special headers before one entry."""
+_EXTENSION_SHARE = 2048
+"""So much more may all special headers have for each entry: a long name, times, a few others."""
 _SLACK_BYTES = 16 * 1024 * 1024
 _AGAIN = "Pack the files again, for example with `tar -czf archive.tar.gz -C FOLDER .`"
 _KINDS = {
@@ -45,6 +48,7 @@ class _Extension:
 
     long_name: bytes | None = None
     pax: dict[str, bytes] = field(default_factory=dict)
+    size: int = 0
 
 
 class TarReader:
@@ -59,6 +63,9 @@ class TarReader:
         # file could keep the unpacker busy for hours.
         allowance = limits.bytes + limits.files * 8 * BLOCK + _SLACK_BYTES
         self._source = _Source(file, allowance, compressed=compressed)
+        # These two cost more time for each byte than content does, and pack to nearly nothing.
+        self._extensions_left = _EXTENSION_BYTES
+        self._zeros_left = _SLACK_BYTES
 
     def members(self) -> Iterator[Member]:
         """All entries. The content of one can be read until the next one is asked for."""
@@ -68,6 +75,12 @@ class TarReader:
             if not any(block):
                 # An end mark. What follows (another tar, joined with `cat`) is read as well.
                 ended = True
+                self._zeros_left -= BLOCK
+                if self._zeros_left < 0:
+                    raise ArchiveRefused(
+                        f"The tar archive has more than {_SLACK_BYTES} bytes of empty blocks."
+                        f" {_AGAIN}"
+                    )
                 continue
             ended = False
             if not is_header(block):
@@ -78,15 +91,20 @@ class TarReader:
                 continue
             yield from self._member(block, kind, size, extension)
             extension = _Extension()
+            self._extensions_left += _EXTENSION_SHARE
         if not ended:
             raise ArchiveRefused(f"The tar archive is cut off: its end mark is missing. {_AGAIN}")
 
     def _extend(self, extension: _Extension, kind: bytes, size: int) -> None:
+        extension.size += size + BLOCK
         if size > _EXTENSION_BYTES:
             raise ArchiveRefused(
                 f"The tar archive has a header of {size} bytes, at most {_EXTENSION_BYTES} are"
                 f" accepted. {_AGAIN}"
             )
+        self._extensions_left -= size
+        if self._extensions_left < 0 or extension.size > _EXTENSION_BYTES + 4 * BLOCK:
+            raise ArchiveRefused(f"The tar archive has too many special headers. {_AGAIN}")
         data = self._source.exactly(size)
         self._source.skip(-size % BLOCK)
         if kind == b"L":

@@ -22,6 +22,7 @@ from runs.web.launch_drafts import (
     seen_options,
 )
 from runs.web.launch_order import WAITS_FOR, find_ids, key_words, offered_runs
+from runs.web.same_request import launch_requests
 
 
 def page_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[str, Any]:
@@ -159,13 +160,15 @@ def note_context(request: AccountRequest, scene: Scene, draft: Draft) -> dict[st
         ),
         "key_words": "",
     }
+    requested = draft.requested or _requested_at_first(request, scene, draft)
+    told |= launch_requests(request, scene, draft, requested=requested, data=data)
     if draft.option_errors:
         return told
     manifest = scene.target.manifest
     options = resolve_options(
         manifest.options.items,
         scene.of_instance,
-        draft.requested or _requested_at_first(request, scene, draft),
+        requested,
         strict=manifest.options.strict,
         environment=VARIABLES,
     )

@@ -31,6 +31,7 @@ from runs.models.run_list import (
 )
 from runs.templatetags.human import number
 from runs.web.access import AccountRequest, member, safe_next
+from runs.web.same_request import list_requests
 
 SOURCES = ("console", "api", "demo", "import")
 MOST_CHOICES = 200
@@ -60,6 +61,7 @@ def runs(request: AccountRequest) -> HttpResponse:
         "chips": _chips(chosen),
         "may_import": may(request.role, "register folders"),
         "poll": poll_address(page.runs),
+        **list_requests(request, chosen),
     }
     if request.htmx:
         response = render(request, "runs/_list.html", context)

@@ -23,6 +23,7 @@ from runs.web.access import AccountRequest
 from runs.web.expected import ASKED
 from runs.web.live_hub import RUN_COLUMNS, state_of
 from runs.web.run_waiting import look_ahead, waiting_context
+from runs.web.same_request import run_requests
 
 TABS = (
     ("summary", "Summary", "run"),
@@ -125,6 +126,7 @@ def run_page(
         template,
         {
             **header_context(run, viewer),
+            **run_requests(request, run, may_launch=viewer.may_launch),
             "tabs": tabs,
             "tab": tab,
             "with_log": live_log is not None,

@@ -6,6 +6,7 @@ from django.urls import path, re_path
 
 from runs.web import (
     accounts,
+    api_reference,
     applications,
     console_links,
     downloads,
@@ -177,6 +178,7 @@ urlpatterns = [
     path("parts/home/", home.home_parts, name="home-parts"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("api-reference/", api_reference.api_reference, name="api-reference"),
     path("metrics", metrics.metrics, name="metrics"),
     # accounts
     path("sign-in/", accounts.sign_in, name="sign-in"),

@@ -34,6 +34,7 @@ class Intake:
         self._worker_name = worker_name
         self._boot_id = boot_id
         self._scratch = places.checks
+        self._put_off: set[int] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="intake", daemon=True)
 
@@ -55,20 +56,20 @@ class Intake:
 
     def _loop(self) -> None:
         failing = False
-        first = True
+        settled = False
         pause = 0.0
         while not self._over.wait(pause):
             pause = LOOK_S
             try:
-                if first:
+                if not settled:
                     shutil.rmtree(self._scratch, ignore_errors=True)
-                    # What a former boot of this worker did not finish is to be checked again.
-                    former = Executable.objects.filter(worker_name=self._worker_name)
-                    _give_back(former.exclude(boot_id=self._boot_id))
-                    first = False
+                    # To be checked again: what a former boot of this worker did not finish, and
+                    # what this one took without knowing, or could not give back.
+                    _give_back(Executable.objects.filter(worker_name=self._worker_name))
+                    settled = True
+                release_left(timezone.now())  # first: a check may take minutes, or fail
                 while not self._over.is_set() and (taken := self._next()) is not None:
                     self._check(taken)
-                if not self._over.is_set():
                     release_left(timezone.now())
                 failing = False
             except Exception as error:  # a dead intake would hold every run that waits for it
@@ -76,15 +77,22 @@ class Intake:
                     known = isinstance(error, DatabaseError | StorageError | OSError)
                     words = "no pushed executable can be checked: %s"
                     log.warning(words, error, exc_info=None if known else error)
-                failing = True
+                failing, settled = True, False
                 pause = LOOK_S if isinstance(error, DatabaseError) else PAUSE_S
                 connection.close()
         connection.close()
 
     def _next(self) -> Executable | None:
-        """Take the next executable, if any; it is then `checking` and ours."""
+        """Take the next executable, if any; it is then `checking` and ours.
+
+        One at which store or disk failed comes after the others: they may be at fault for it alone.
+        """
         waiting = Executable.objects.filter(state=Executable.WAITING)
-        found = waiting.select_related("application").order_by("id").first()
+        in_order = waiting.select_related("application").order_by("id")
+        found = in_order.exclude(pk__in=self._put_off).first()
+        if found is None and self._put_off:
+            self._put_off.clear()
+            found = in_order.first()
         if found is None:
             return None
         if free_bytes() < settings.RUNSITE_FREE_SPACE:
@@ -100,6 +108,7 @@ class Intake:
         try:
             check_executable(executable=executable, boot_id=self._boot_id, scratch=folder)
         except (DatabaseError, StorageError, OSError):
+            self._put_off.add(executable.pk)
             self._give_back_soon(executable)
             raise
         except Exception as failed:

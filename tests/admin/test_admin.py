@@ -30,6 +30,7 @@ from runs.models import (
     RunWait,
     Secret,
     SignInLink,
+    Submission,
     Upload,
     UsageSample,
     User,
@@ -116,6 +117,7 @@ def fill(number: int) -> None:
     WorkerBoot.objects.create(worker=attempt.worker, boot_id=f"b{number}")
     LoopLease.objects.create(name=f"loop-{number}")
     RunWait.objects.create(run=make_run(application, hold="runs", open_waits=1), awaited=run)
+    Submission.objects.create(account=run.account, api_key=key, digest="0" * 64, run=run)
     Counter.objects.create(name="reaped", label=f"l{number}", value=number)
 
 

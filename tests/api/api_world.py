@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+from django.test import Client
+from django.test.client import ClientHandler
 
 from runs.domain.status import Status
 from runs.models import Account, Instance, Run
 from runs.storage import object_store
+from tests.actions.applying import app_files, tar_bytes
 from tests.api.conftest import Program
-from tests.api.pushing import push, upload
+from tests.api.pushing import REQUIREMENTS
 from tests.factories import (
     make_application,
     make_instance,
@@ -40,13 +45,37 @@ class ApiWorld:
     """Signed addresses of each kind, by what they are for."""
 
 
+@lru_cache(maxsize=1)
+def _handler() -> ClientHandler:
+    return ClientHandler(enforce_csrf_checks=False)
+
+
+def make_client(**words: Any) -> Client:
+    """A client that answers 500 for what breaks, as a server does.
+
+    All share their middleware: each would read the list of static files when it first asks.
+    """
+    client = Client(raise_request_exception=False, **words)
+    client.handler = _handler()
+    return client
+
+
+def make_program(account: Account, role: str = "developer") -> Program:
+    """A program as of `conftest`, with a client of the others."""
+    program = Program(account, role)
+    program.client = make_client(headers={"authorization": f"Bearer {program.secret}"})
+    return program
+
+
 def make_api_world(slug: str = "demo", marker: str = MARKER) -> ApiWorld:
     """The account of `make_world` with what only the API has: pushes, uploads, tracked runs."""
     web = make_world(slug, marker)
     account, application = web.account, web.application
-    admin = Program(account, "admin")
+    # The run that has ended shows the JSON that it wrote.
+    Run.objects.filter(pk=web.run.pk).update(result_kind="json")
+    admin = make_program(account, "admin")
     app_id = application.application_id
-    assert push(admin, app_id).status_code == 200
+    _push(admin, app_id)
     tracked = make_tracked_run(
         application,
         name=marker,
@@ -74,12 +103,33 @@ def make_api_world(slug: str = "demo", marker: str = MARKER) -> ApiWorld:
         "spare_version": version.version_id,
         "tracked": tracked.run_id,
         "succeeded": succeeded.run_id,
-        "upload_id": upload(admin, app_id, data),
-        "empty_upload": admin.send("POST", f"/v1/applications/{app_id}/runs/uploadurl").json()[
-            "upload_id"
-        ],
+        "upload_id": _upload(admin, app_id, data),
+        "empty_upload": _upload(admin, app_id, None),
     }
     return ApiWorld(account, web, admin, names, _tickets(admin, app_id, names))
+
+
+def _push(program: Program, app_id: str) -> None:
+    """An executable, sent and activated as the client does it."""
+    address = program.get(f"/v1/applications/{app_id}/binary")["upload_url"]
+    _send(address, tar_bytes(app_files()))
+    body = {"requirements": REQUIREMENTS}
+    answer = program.send("PUT", f"/v1/applications/{app_id}/binary", body)
+    assert answer.status_code == 200, answer.content
+
+
+def _upload(program: Program, app_id: str, data: bytes | None) -> str:
+    """The id of an upload of these bytes, or of one that was never filled."""
+    answer = program.send("POST", f"/v1/applications/{app_id}/runs/uploadurl")
+    assert answer.status_code == 201, answer.content
+    if data is not None:
+        _send(answer.json()["upload_url"], data)
+    return str(answer.json()["upload_id"])
+
+
+def _send(address: str, data: bytes) -> None:
+    answer = make_client().generic("PUT", path_of(address), data)
+    assert answer.status_code == 200, answer.content
 
 
 def _succeeded(web: World, marker: str) -> Run:

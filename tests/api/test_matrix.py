@@ -20,7 +20,7 @@ from runs.api.auth import Key
 from runs.api.v1 import api
 from runs.domain.roles import ROLES, may
 from runs.models import Account, ApiKey
-from tests.api.api_world import MARKER, ApiWorld, make_api_world, path_of, text_of
+from tests.api.api_world import MARKER, ApiWorld, make_api_world, make_client, make_program, path_of, text_of
 from tests.api.conftest import Program
 from tests.factories import make_account, make_application, make_executable
 from tests.web.world import SECRET
@@ -172,7 +172,7 @@ def world(db: None) -> ApiWorld:
 
 def people(world: ApiWorld) -> dict[str, Client]:
     """A client for each kind of asker."""
-    revoked = Program(world.account, "admin")
+    revoked = make_program(world.account, "admin")
     ApiKey.objects.filter(pk=revoked.key.pk).update(revoked_at=timezone.now())
     headers = {
         "no key": {},
@@ -180,15 +180,11 @@ def people(world: ApiWorld) -> dict[str, Client]:
         "revoked key": {"authorization": f"Bearer {revoked.secret}"},
         "another scheme": {"authorization": f"Basic {world.admin.secret}"},
     }
-    found = {who: _client(headers=told) for who, told in headers.items()}
+    found = {who: make_client(headers=told) for who, told in headers.items()}
     for role in ROLES_OF_KEYS:
-        found[role] = Program(world.account, role).client
-    found[FOREIGN] = Program(make_account("elsewhere"), "admin").client
+        found[role] = make_program(world.account, role).client
+    found[FOREIGN] = make_program(make_account("elsewhere"), "admin").client
     return found
-
-
-def _client(**words: Any) -> Client:
-    return Client(raise_request_exception=False, **words)
 
 
 def expected(endpoint: str, who: str) -> int:
@@ -288,7 +284,7 @@ def test_who_is_let_in_and_who_is_not(world: ApiWorld):
 
 def test_a_reader_sees_the_marker_wherever_the_account_has_words(world: ApiWorld):
     """So that its absence in the answers to others says something."""
-    viewer = Program(world.account, "viewer").client
+    viewer = make_program(world.account, "viewer").client
     silent = set()
     for endpoint in CALLS:
         answer, text = ask(world, viewer, endpoint)
@@ -299,7 +295,7 @@ def test_a_reader_sees_the_marker_wherever_the_account_has_words(world: ApiWorld
 
 
 def test_the_lists_of_another_account_are_empty(world: ApiWorld):
-    foreign = Program(make_account("elsewhere"), "admin")
+    foreign = make_program(make_account("elsewhere"), "admin")
     assert foreign.get("/v1/applications") == []
     assert foreign.get("/v1/applications", pagereturn="true") == {"items": []}
     assert foreign.get("/v1/account/queue") == {"runs": []}
@@ -321,7 +317,7 @@ def _page_token(world: ApiWorld) -> str:
 
 
 def test_a_page_token_of_another_account_shows_nothing(world: ApiWorld):
-    foreign = Program(make_account("elsewhere"), "admin")
+    foreign = make_program(make_account("elsewhere"), "admin")
     app_id = world.names["app_id"]
     make_application(foreign.account, application_id=app_id)
     query = {"pagereturn": "true", "pagetoken": _page_token(world)}
@@ -338,7 +334,7 @@ def test_what_is_below_one_application_is_not_below_another(world: ApiWorld, who
     else:
         account, app_id = world.account, "second"
     make_executable(make_application(account, application_id=app_id))
-    client = Program(account, "admin").client
+    client = make_program(account, "admin").client
     wrong = []
     for endpoint in CALLS:
         if not re.search(r"\{app_id\}.*\{\w+\}", endpoint):
@@ -351,7 +347,7 @@ def test_what_is_below_one_application_is_not_below_another(world: ApiWorld, who
 
 def test_a_thing_of_others_looks_as_if_it_were_not_there(world: ApiWorld):
     """Word for word: the answer does not tell an id that is taken elsewhere from a free one."""
-    client = Program(make_account("elsewhere"), "admin").client
+    client = make_program(make_account("elsewhere"), "admin").client
     wrong = []
     for endpoint, call in CALLS.items():
         parts = re.findall(r"\{(\w+)\}", endpoint)
@@ -457,7 +453,7 @@ def _second_application(account: Account) -> dict[str, Any]:
 
     application = make_app(account, "second")
     make_instance(application, instance_id="own")
-    return {"program": Program(account, "admin"), "app_id": "second", "instance_id": "own"}
+    return {"program": make_program(account, "admin"), "app_id": "second", "instance_id": "own"}
 
 
 def _name_it(world: ApiWorld, second: dict[str, Any], what: str, names: Any) -> tuple[Any, str]:
@@ -533,8 +529,7 @@ def test_an_instance_of_others_in_the_query_is_not_there(world: ApiWorld, second
 
 def test_a_role_below_changes_nothing(world: ApiWorld):
     """Not even in part: the rows are as they were after a viewer has tried everything."""
-    client = Program(world.account, "viewer").client
-    first = Client(headers=client.headers) if hasattr(client, "headers") else client
+    client = make_program(world.account, "viewer").client
     before = _rows()
     for endpoint in CALLS:
         if may("viewer", PERMISSION[endpoint]):
@@ -548,7 +543,6 @@ def test_a_role_below_changes_nothing(world: ApiWorld):
         )
         assert answer.status_code == 403, endpoint
     assert _rows() == before
-    del first
 
 
 def _rows() -> list[tuple[str, Any]]:
@@ -572,7 +566,7 @@ def test_a_ticket_opens_the_one_object_that_it_was_made_for(world: ApiWorld):
         **world.tickets,
         **{f"{name} of another account": one for name, one in theirs.items()},
     }
-    client = _client()
+    client = make_client()
     opened, wrong = set(), []
     for name, signed in tickets.items():
         query = path_of(signed).partition("?")[2]
@@ -599,8 +593,8 @@ def test_a_ticket_opens_the_one_object_that_it_was_made_for(world: ApiWorld):
 def test_a_ticket_is_no_key(world: ApiWorld):
     for signed in world.tickets.values():
         query = path_of(signed).partition("?")[2]
-        answer = _client().get(f"/v1/applications?{query}")
+        answer = make_client().get(f"/v1/applications?{query}")
         assert answer.status_code == 401
         token = query.rpartition("=")[2]
-        answer = _client(headers={"authorization": f"Bearer {token}"}).get("/v1/applications")
+        answer = make_client(headers={"authorization": f"Bearer {token}"}).get("/v1/applications")
         assert answer.status_code == 401

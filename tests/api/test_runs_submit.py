@@ -347,7 +347,13 @@ def test_a_run_of_others_can_neither_be_waited_for_nor_cloned(program, app):
         {"configuration": {"queuing": {"priority": "x"}}},
         {"name": "x" * 201},
         {"name": "zero \0 byte"},
+        {"description": "half \ud800 a character"},
+        {"result": {"status": "failed", "error_message": "half \ud800 a character"}},
         {"waits_for": "x"},
+        {"options": {"x" * 129: "1"}},
+        {"options": {"": "1"}},
+        {"options": {f"o{number}": "1" for number in range(1001)}},
+        {"options": {"o": "half \ud800 a character"}},
     ],
 )
 def test_bodies_that_make_no_sense_are_400(program, app, body):

@@ -22,8 +22,8 @@ from runs.api.times import wire_time
 from runs.api.v1.finding import find_application, find_instance, named_version
 from runs.api.v1.schemas.base import FAILURES
 from runs.api.v1.schemas.instances import (
-    ConfigurationIn,
     InstanceChange,
+    InstanceConfigurationIn,
     InstanceIn,
     InstanceOut,
     InstancePage,
@@ -68,7 +68,7 @@ def create(request: ApiRequest, app_id: str, body: InstanceIn) -> Any:
             name=body.name or body.id,
             description=body.description or "",
             version=_chosen_version(application, body.version_id),
-            configuration=body.configuration or ConfigurationIn(),
+            configuration=body.configuration or InstanceConfigurationIn(),
         ),
         actor=request.actor,
         enforce=False,
@@ -204,7 +204,7 @@ def _values(
     name: str,
     description: str,
     version: Version | None,
-    configuration: ConfigurationIn | None,
+    configuration: InstanceConfigurationIn | None,
     present: Instance | None = None,
 ) -> InstanceValues:
     """What an instance shall say; without a configuration that of the present one."""
@@ -222,7 +222,7 @@ def _values(
             time_limit_s=present.time_limit_s,
             secrets=present.secrets,
         )
-    chosen = configuration or ConfigurationIn()
+    chosen = configuration or InstanceConfigurationIn()
     if chosen.integration_id:
         raise FieldsInvalid(
             {"integration_id": ["Integrations are not part of this release. Leave it out."]}
@@ -249,7 +249,7 @@ def _values(
 
 
 def _formats(
-    application: Application, version: Version | None, chosen: ConfigurationIn
+    application: Application, version: Version | None, chosen: InstanceConfigurationIn
 ) -> tuple[str, str]:
     """The formats of input and output; where only an output is said, the input is the app's."""
     if chosen.format is None:

@@ -20,7 +20,7 @@ from runs.api.v1.finding import find_instance, named_run, named_upload
 from runs.api.v1.schemas.runs import ConfigurationIn, RunIn, TrackedIn
 from runs.domain.content import FORMATS, is_folder_format
 from runs.domain.errors import FieldsInvalid, InputRejected
-from runs.domain.options import to_wire
+from runs.domain.options import LONGEST_NAME, MOST_OPTIONS, to_wire
 from runs.models import Application, InputData, Instance, ManagedInput, Run
 
 LONGEST_EXPERIMENT_ID = 128
@@ -144,7 +144,9 @@ def read_request(
     if instance is None and not use_latest:
         instance = application.default_instance
     options = _texts_of(body.options or {})
-    _check_texts(body.name, body.description, body.batch_experiment_id, *options, *options.values())
+    told = (body.name, body.description, body.batch_experiment_id)
+    sent = body.result.error_message if body.result else None
+    _check_texts(*told, *options, *options.values(), (sent or "").replace("\0", ""))
     formats = configuration.format
     wanted = Wanted(
         request=request,
@@ -183,7 +185,18 @@ def _check_type(configuration: ConfigurationIn) -> None:
 
 
 def _texts_of(options: Mapping[str, Any]) -> dict[str, str]:
-    """Options as texts; what is none becomes JSON."""
+    """Options as texts; what is none becomes JSON.
+
+    Here what no run can have is refused; whether they fit the manifest is for it to say.
+    """
+    if len(options) > MOST_OPTIONS:
+        text = f"At most {MOST_OPTIONS} options can be given, not {len(options)}."
+        raise FieldsInvalid({"options": [text]})
+    if wrong := next((name for name in options if len(name) > LONGEST_NAME), None):
+        text = f"An option name has 1 to {LONGEST_NAME} characters; `{wrong[:40]}…` has more."
+        raise FieldsInvalid({"options": [text]})
+    if "" in options:
+        raise FieldsInvalid({"options": ["An option has no name. Give it one."]})
     try:
         return {name: to_wire(value) for name, value in options.items()}
     except RecursionError as error:
@@ -191,8 +204,12 @@ def _texts_of(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _check_texts(*texts: str | None) -> None:
-    """No database keeps a zero byte; some would say so late, others cut the text there."""
-    if any("\0" in text for text in texts if text):
+    """Raise `FieldsInvalid` for what no database keeps; each would say so in another way."""
+    try:
+        data = "".join(text for text in texts if text).encode()
+    except UnicodeEncodeError:
+        raise FieldsInvalid({}, "A text of the request holds half a character. Mend it.") from None
+    if b"\0" in data:
         raise FieldsInvalid({}, "A text of the request holds a zero byte. Remove it.")
 
 

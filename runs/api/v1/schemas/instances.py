@@ -11,7 +11,7 @@ from runs.api.v1.schemas.base import Body
 from runs.api.v1.schemas.formats import ContentTypeOut, FormatIn
 
 
-class QueuingIn(Body):
+class InstanceQueuingIn(Body):
     """How runs wait: priority 1 (first) to 9, and whether they may wait at all."""
 
     priority: int | None = None
@@ -55,7 +55,7 @@ class LimitsIn(Body):
     time_limit_s: int | None = None
 
 
-class ConfigurationIn(Body):
+class InstanceConfigurationIn(Body):
     """What runs of an instance start from. It replaces what there was, but for `limits`.
 
     Values of options are texts; others are taken as their JSON.
@@ -65,7 +65,7 @@ class ConfigurationIn(Body):
     format: FormatIn | None = None
     options: dict[str, Any] | None = None
     secrets_collection_id: str | None = ""
-    queuing: QueuingIn | None = None
+    queuing: InstanceQueuingIn | None = None
     integration_id: str | None = ""
     limits: LimitsIn | None = None
 
@@ -98,7 +98,7 @@ class InstanceIn(Body):
     version_id: str
     name: str | None = ""
     description: str | None = ""
-    configuration: ConfigurationIn | None = None
+    configuration: InstanceConfigurationIn | None = None
 
 
 class InstanceChange(Body):
@@ -107,7 +107,7 @@ class InstanceChange(Body):
     version_id: str | None = None
     name: str | None = None
     description: str | None = None
-    configuration: ConfigurationIn | None = None
+    configuration: InstanceConfigurationIn | None = None
 
 
 class Lock(Body):
