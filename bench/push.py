@@ -32,7 +32,7 @@ CHECK_LIMIT_S = 120.0
 
 
 def main() -> None:
-    """Print one JSON line: seconds from asking for a ticket to the archive in use, and its parts."""
+    """Print one JSON line: seconds until a pushed archive is in use, and of what parts."""
     arguments_of = parser(__doc__, limit_s=300)
     arguments_of.add_argument("--mb", type=float, default=100, help="size of the archive")
     arguments_of.add_argument("--small-mb", type=float, default=3, help="of one checked at once")

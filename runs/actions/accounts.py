@@ -16,7 +16,7 @@ from runs.actions.actors import Actor
 from runs.actions.audit import record_change
 from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed, NotFound
 from runs.domain.ids import is_chosen_id
-from runs.domain.roles import rank, roles_up_to
+from runs.domain.roles import ROLES, rank, roles_up_to
 from runs.models import Account, ApiKey, Membership, SignInLink, User
 from runs.models.accounts import hash_secret, new_secret
 
@@ -168,7 +168,10 @@ def add_member(
 
 
 def change_role(*, membership: Membership, role: str, actor: Actor, now: datetime) -> None:
-    """Give a member another role. Raises `NotAllowed`, `Conflict` for the last admin."""
+    """Give a member another role; keys that the person made in the account never have more.
+
+    Raises `NotAllowed`, `Conflict` for the last admin.
+    """
     _check_role(role, actor)
     with transaction.atomic():
         present = _locked(membership)
@@ -179,13 +182,16 @@ def change_role(*, membership: Membership, role: str, actor: Actor, now: datetim
         before = present.role
         present.role = role
         present.save(update_fields=["role"])
+        above = [name for name in ROLES if rank(name) > rank(role)]
+        made = present.account.api_keys.filter(created_by=present.user, revoked_at=None)
+        lowered = made.filter(role__in=above).update(role=role)
         record_change(
             account=present.account,
             actor=actor,
             verb="changed",
             noun="member",
             target=present.user.email,
-            detail=f"from {before} to {role}",
+            detail=f"from {before} to {role}" + (f", {lowered} keys too" if lowered else ""),
             now=now,
         )
 
@@ -303,10 +309,14 @@ def revoke_api_key(*, key: ApiKey, actor: Actor, now: datetime) -> bool:
 
 
 def find_api_key(secret: str) -> ApiKey | None:
-    """The key in force that `secret` is, with its account and maker; one query."""
+    """The key in force that `secret` is, with its account and maker; one query.
+
+    None when its maker has been switched off.
+    """
     return (
         ApiKey.objects.select_related("account", "created_by")
         .filter(hashed=hash_secret(secret), revoked_at=None)
+        .exclude(created_by__is_active=False)
         .first()
     )
 

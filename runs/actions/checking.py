@@ -67,7 +67,7 @@ def finish_check(
 ) -> bool:
     """Make a checked executable ready and let its runs go; False when it was taken from us.
 
-    The bytes go first. Locks the executable, then the application; the runs follow after that, one
+    The bytes go first. Locks the application, then the executable; the runs follow after that, one
     by one.
     """
     now = now or timezone.now()
@@ -79,7 +79,7 @@ def finish_check(
         if held is None:
             _forget_deleted(executable)
             return False
-        application = Application.objects.select_for_update(no_key=True).get(pk=held.application_id)
+        application = held.application
         adopted = adopted_concurrency(application, build.manifest)
         warning = "" if adopted else concurrency_warning(application, build.manifest)
         columns = build_columns(build, stored, key=key, warning=warning, now=now)
@@ -232,11 +232,17 @@ def _let_go(run: Run, executable: Executable, now: datetime) -> bool:
 
 
 def _lock(executable: Executable, boot_id: str) -> Executable | None:
-    """The executable, locked, if this boot still checks it."""
-    locked = Executable.objects.select_for_update(of=("self",), no_key=True).select_related(
-        "application__account"
+    """The executable, if this boot still checks it: locked, and its application before it."""
+    applications = Application.objects.select_for_update(of=("self",), no_key=True)
+    application = (
+        applications.select_related("account").filter(pk=executable.application_id).first()
     )
-    return locked.filter(pk=executable.pk, state=Executable.CHECKING, boot_id=boot_id).first()
+    locked = Executable.objects.select_for_update(no_key=True)
+    held = locked.filter(pk=executable.pk, state=Executable.CHECKING, boot_id=boot_id).first()
+    if held is None or application is None:
+        return None
+    held.application = application
+    return held
 
 
 def _forget_deleted(executable: Executable) -> None:

@@ -24,7 +24,7 @@ from runs.actions.secrets import check_of_application
 from runs.domain.content import FORMATS
 from runs.domain.errors import Conflict, FieldsInvalid, NotFound, OptionsInvalid, Taken
 from runs.domain.manifest import Manifest, manifest_from_json
-from runs.domain.options import check_options
+from runs.domain.options import check_amount, check_options
 from runs.models import Application, Instance, Run, SecretsCollection, Version
 from runs.models.queues import DEFAULT_QUEUE
 
@@ -265,6 +265,7 @@ def _field_errors(application: Application, values: InstanceValues) -> dict[str,
 
 def _check_options(application: Application, values: InstanceValues, enforce: bool) -> None:
     """Each value must fit; what is required but left to the run is no error here."""
+    check_amount(values.options)
     manifest = instance_manifest(application, values.version)
     if manifest is None:
         return

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 from runs.domain.errors import OptionsInvalid
 from runs.domain.manifest import Manifest
-from runs.domain.options import ResolvedOption, check_options, to_wire
+from runs.domain.options import ResolvedOption, check_amount, check_options, to_wire
 from runs.models import Run, RunOption
 
 
 def check_given(manifest: Manifest, values: Mapping[str, object], enforce: bool) -> list[str]:
     """Raise `OptionsInvalid`, or say in words what does not fit but is let through."""
+    check_amount(values)
     errors = check_options(
         manifest.options.items,
         values,

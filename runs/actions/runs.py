@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -50,7 +49,7 @@ from runs.models import (
 )
 from runs.models.runs import DEFAULT_PRIORITY, rank_of
 from runs.models.waits import FAIL
-from runs.queue.admission import lock_queue, refuse_to_wait
+from runs.queue.admission import lock_queues, refuse_to_wait
 from runs.queue.dispatch import nudge_after_commit
 from runs.storage import keys, object_store
 
@@ -110,7 +109,7 @@ def submit_run(
     collection of another application is `FieldsInvalid`. One that may not wait in the queue
     (`queuing_disabled`) is refused with `QueueFull` unless it could start now.
 
-    Locks the collection, the queue of a run that may not wait, the application when there is a
+    Locks the collection, the queues for a run that may not wait, the application when there is a
     key, then runs, the oldest first.
     """
     if not may(actor.role, "launch"):
@@ -155,7 +154,7 @@ def submit_run(
     with transaction.atomic():
         lock_collection(application, secrets)
         if queuing_disabled:
-            lock_queue(queue)
+            lock_queues()
         lane, _ = Lane.objects.get_or_create(
             queue=queue, application=application, environment=environment, slots=slots
         )
@@ -233,7 +232,8 @@ def submit_run(
         if run.status == Status.QUEUED and run.hold == Run.NO_HOLD:
             nudge_after_commit(queue)
         if not is_ready:  # it may have been checked meanwhile, and its runs let go before this one
-            transaction.on_commit(partial(release_held, target.executable.pk, now=now))
+            # Robust: the run is written, and an intake looks as well.
+            transaction.on_commit(lambda: release_held(target.executable.pk, now=now), robust=True)
     return run
 
 

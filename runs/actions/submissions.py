@@ -86,12 +86,17 @@ def submit_once(
     try:
         return submit(lambda run: _note(mine_alone, run, clock()))
     except BaseException:
-        mine_alone.delete()
+        mine_alone.filter(run=None).delete()  # what was written with its run counts all the same
         raise
 
 
 def _note(rows: QuerySet[Submission], run: Run, now: datetime) -> None:
-    rows.update(run=run, answered_at=now)
+    """Remember the run; raises `Conflict` when another request has taken over the key meanwhile."""
+    if not rows.update(run=run, answered_at=now):
+        raise Conflict(
+            "This request took so long that another request with its Idempotency-Key was carried"
+            " out instead. Send it again: then it is answered with the run of that one."
+        )
 
 
 def _find(

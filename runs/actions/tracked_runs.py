@@ -14,7 +14,7 @@ from runs.actions.tracked_results import ATTEMPT, TrackedResult, TrackedRows, st
 from runs.domain.content import FORMATS
 from runs.domain.errors import Conflict, FieldsInvalid, NotAllowed, OptionsInvalid
 from runs.domain.ids import new_id, new_run_id
-from runs.domain.options import ResolvedOption, check_options
+from runs.domain.options import ResolvedOption, check_amount, check_options
 from runs.domain.roles import may
 from runs.domain.status import FINAL, WORDS, EndReason, Status
 from runs.models import (
@@ -89,6 +89,7 @@ def record_run(
     now = now or timezone.now()
     given = dict(options or {})
     _check(status, name, description, error, input_format, output_format, execution_s, external_id)
+    check_amount(given)
     if errors := check_options([], given, strict=False, free_options=True):
         raise OptionsInvalid(errors)
     if external_id:

@@ -18,6 +18,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from runs.domain.errors import (
     NothingPushed,
+    QueueFull,
     RunsiteError,
     Taken,
     TooManyAttempts,
@@ -57,6 +58,9 @@ def install(api: NinjaAPI) -> None:
 
     @api.exception_handler(RunsiteError)
     def on_ours(request: HttpRequest, error: RunsiteError) -> HttpResponse:
+        if isinstance(error, QueueFull):
+            # Over https the client tries ten times; without a time it would wait for minutes.
+            return error_response(error.status, error.message, **{"Retry-After": "1"})
         if isinstance(error, TooManyAttempts):
             return error_response(error.status, error.message, **{"Retry-After": "5"})
         return error_response(status_of(error), error.message)

@@ -228,7 +228,6 @@ EXAMPLES: Mapping[str, Any] = {
         },
     },
     "RunPage": {"runs": [_ITEM], "next_page_token": "YWZ0ZXIgNDI"},
-    "Link": {"url": f"{_HOST}/tickets/objects/5w1xk0q8r7m3c2e9.json?{_SIGNED}"},
     "Waits": {
         "waits_for": [
             {

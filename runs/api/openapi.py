@@ -26,8 +26,8 @@ openapi.access = "public"  # type: ignore[attr-defined] # read by the test of al
 def document() -> dict[str, Any]:
     """The description as OpenAPI 3.1.
 
-    Ours are `x-permission` and `x-role`, the least role that has it, at each operation, and the
-    first sentence of its docstring as `summary`.
+    Beside what the library says, each operation has `x-permission`, `x-role` (the least role that
+    has it), `x-ours` where the contract does not know it, and its first sentence as `summary`.
     """
     found: dict[str, Any] = json.loads(json.dumps(api.get_openapi_schema(path_prefix="/v1/")))
     permissions = dict(_permissions())
@@ -35,7 +35,9 @@ def document() -> dict[str, Any]:
         permission = permissions[operation["operationId"]]
         operation["x-permission"], operation["x-role"] = permission, PERMISSIONS[permission]
         if description := operation.get("description", ""):
-            operation["summary"] = " ".join(description.split("\n\n")[0].split()).split(". ")[0]
+            first = " ".join(description.split("\n\n")[0].split())
+            operation["summary"] = first.split(". ")[0].rstrip(".")
+            operation["x-ours"] = first.endswith(" Ours.")
     schemas = found["components"]["schemas"]
     for name, example in EXAMPLES.items():
         if name in schemas:

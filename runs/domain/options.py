@@ -24,6 +24,7 @@ __all__ = [
     "OptionDifference",
     "OptionsBlock",
     "ResolvedOption",
+    "check_amount",
     "check_options",
     "fault_of",
     "form_text",
@@ -38,6 +39,8 @@ __all__ = [
 
 LONGEST_NAME = 128
 MOST_OPTIONS = 1000
+LARGEST_OPTIONS_BYTES = 256 * 1024
+"""All of a run together; lists show a hundred runs with theirs."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,27 @@ def resolve_options(
     return resolved
 
 
+def check_amount(values: Mapping[str, OptionValue]) -> None:
+    """Raise `OptionsInvalid` for more options than are kept, whatever a manifest lets through."""
+    if len(values) > MOST_OPTIONS:
+        raise OptionsInvalid({"options": [_too_many(len(values))]})
+    size = sum(
+        len(text.encode("utf-8", "replace"))
+        for name, value in values.items()
+        for text in (name, "" if value is None else to_wire(value))
+    )
+    if size > LARGEST_OPTIONS_BYTES:
+        text = (
+            f"All options together have at most {LARGEST_OPTIONS_BYTES:,} bytes; these have"
+            f" {size:,}. Put large values into the input."
+        )
+        raise OptionsInvalid({"options": [text]})
+
+
+def _too_many(number: int) -> str:
+    return f"At most {MOST_OPTIONS} options can be given, not {number}."
+
+
 def check_options(
     definitions: Sequence[OptionDefinition],
     values: Mapping[str, OptionValue],
@@ -118,7 +142,7 @@ def check_options(
     errors: dict[str, list[str]] = {}
     by_name = {definition.name: definition for definition in definitions}
     if len(values) > MOST_OPTIONS:
-        errors["options"] = [f"At most {MOST_OPTIONS} options can be given, not {len(values)}."]
+        errors["options"] = [_too_many(len(values))]
         return errors
     for name, value in values.items():
         definition = by_name.get(name)

@@ -78,7 +78,7 @@ class TarReader:
                 self._zeros_left -= BLOCK
                 if self._zeros_left < 0:
                     raise ArchiveRefused(
-                        f"The tar archive has more than {_SLACK_BYTES} bytes of empty blocks."
+                        f"The tar archive has empty blocks above the limit of {_SLACK_BYTES} bytes."
                         f" {_AGAIN}"
                     )
                 continue

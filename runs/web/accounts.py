@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from runs.actions import accounts as actions
 from runs.actions.sign_in import sign_in_with_password
+from runs.domain.connecting import connect_languages
 from runs.domain.errors import FieldsInvalid, NotFound, RunsiteError
 from runs.domain.roles import may, roles_up_to
 from runs.models import Account, Membership
@@ -29,7 +30,8 @@ from runs.web.access import (
     safe_next,
     signed_in,
 )
-from runs.web.forms.accounts import KeyForm, MemberForm, PasswordForm, SignInForm
+from runs.web.addresses import public_base
+from runs.web.forms.accounts import KEY_WORDS, KeyForm, MemberForm, PasswordForm, SignInForm
 
 _BACKEND = "runs.web.backend.MemberBackend"
 
@@ -173,6 +175,9 @@ def keys(request: AccountRequest) -> HttpResponse:
         "secret": secret,
         "may_manage": may_manage,
         "is_admin": may(request.role, "manage members"),
+        "base": public_base(request),
+        "languages": connect_languages(public_base(request), secret),
+        "roles": [(role, KEY_WORDS[role]) for role in roles_up_to("admin")],
         # The newest are the ones looked for; nobody reads on after some hundred.
         "keys": request.account.api_keys.select_related("created_by").order_by("-id")[:500],
         "tabs": _tabs("keys"),

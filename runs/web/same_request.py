@@ -71,7 +71,7 @@ def launch_requests(
     seen = {item.name: visible_to(item, request.role) for item in scene.definitions}
     shown = {name: to_wire(value) for name, value in requested.items() if seen.get(name, True)}
     clean = _clean_values(draft.form)
-    limits = {column: clean.get(name) for name, column in COLUMNS.items()}
+    limits: dict[str, Any] = {column: clean.get(name) for name, column in COLUMNS.items()}
     for name, column in COLUMNS.items():
         if name.endswith("_mib") and limits[column] is not None:
             limits[column] = max(1, round(limits[column] * MIB))

@@ -1,4 +1,5 @@
-/* data-languages: one language of the requests at a time, the same on every page and after a part has changed;
+/* data-languages: one language of the requests at a time, the same on every page and after a part has changed
+   (with data-languages-own on this page only);
    data-keep-open on a details: it stays open when the part of the page that it stands in is replaced. */
 (() => {
   "use strict";
@@ -27,13 +28,14 @@
     };
     const choose = (tab) => {
       show(tab.dataset.languageTab);
+      if ("languagesOwn" in box.dataset) return;
       try {
         localStorage.setItem(STORED, tab.dataset.languageTab);
       } catch {
         // then only this page knows
       }
     };
-    const before = stored();
+    const before = "languagesOwn" in box.dataset ? null : stored();
     const first = tabs.find((tab) => tab.dataset.languageTab === before) ?? tabs[0];
     if (first) show(first.dataset.languageTab);
     for (const [at, tab] of tabs.entries()) {

@@ -120,6 +120,53 @@ def test_a_role_is_changed_and_written_down():
     assert account.audit_events.get().detail == "from viewer to operator"
 
 
+def test_keys_have_no_more_than_the_new_role_of_who_made_them():
+    account, other = make_account(), make_account()
+    actor = admin_of(account)
+    user = make_member(account, "admin")
+    roles = ("admin", "developer", "operator", "viewer")
+    made = [
+        accounts.create_api_key(
+            account=account, name=role, role=role, actor=person(user, role="admin"), now=NOW
+        )[0]
+        for role in roles
+    ]
+    elsewhere, _ = accounts.create_api_key(
+        account=other, name="k", role="admin", actor=person(user, role="admin"), now=NOW
+    )
+    own, _ = accounts.create_api_key(
+        account=account, name="k", role="admin", actor=actor, now=NOW
+    )
+    membership = account.memberships.get(user=user)
+    accounts.change_role(membership=membership, role="operator", actor=actor, now=NOW)
+    assert [ApiKey.objects.get(pk=key.pk).role for key in (*made, elsewhere, own)] == [
+        "operator",
+        "operator",
+        "operator",
+        "viewer",
+        "admin",
+        "admin",
+    ]
+    assert account.audit_events.latest("pk").detail == "from admin to operator, 2 keys too"
+    accounts.change_role(membership=membership, role="admin", actor=actor, now=NOW)
+    assert ApiKey.objects.get(pk=made[0].pk).role == "operator"
+
+
+def test_a_key_ends_while_who_made_it_is_switched_off():
+    account = make_account()
+    user = make_member(account, "admin")
+    _, secret = accounts.create_api_key(
+        account=account, name="k", role="viewer", actor=person(user, role="admin"), now=NOW
+    )
+    _, of_product = accounts.create_api_key(
+        account=account, name="p", role="viewer", actor=product(), now=NOW
+    )
+    assert accounts.find_api_key(secret) is not None
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    assert accounts.find_api_key(secret) is None
+    assert accounts.find_api_key(of_product) is not None
+
+
 def test_the_last_admin_stays():
     account = make_account()
     actor = admin_of(account)

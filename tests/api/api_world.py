@@ -71,8 +71,12 @@ def make_api_world(slug: str = "demo", marker: str = MARKER) -> ApiWorld:
     """The account of `make_world` with what only the API has: pushes, uploads, tracked runs."""
     web = make_world(slug, marker)
     account, application = web.account, web.application
-    # The run that has ended shows the JSON that it wrote.
+    # The run that has ended shows the JSON that it wrote, and the whole of its input.
     Run.objects.filter(pk=web.run.pk).update(result_kind="json")
+    assert web.run.input_data is not None
+    file = web.run.input_data.files.get()
+    file.size_bytes = object_store().size(file.key)
+    file.save()
     admin = make_program(account, "admin")
     app_id = application.application_id
     _push(admin, app_id)

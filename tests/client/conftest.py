@@ -17,6 +17,7 @@ from nextmv import cloud
 
 from tests.journeys.consoles import EXAMPLES, ROOT, Console, small_environment
 from tests.journeys.test_services import empty_redis
+from tests.s3_servers import s3_server
 from tests.services import new_postgres_database
 
 KINDS = ("embedded", "servers", "tls")
@@ -29,8 +30,8 @@ APPLICATIONS = {name: EXAMPLES / name for name in ("stress", "routing")}
 class Live:
     """A console that answers, and a key of its account.
 
-    `kind` says what it stands on: the embedded default over http, PostgreSQL and Redis over http,
-    the embedded default over https.
+    `kind` says what it stands on: the embedded default over http; PostgreSQL, Redis and a
+    bucket over http; the embedded default over https.
     """
 
     kind: str
@@ -138,6 +139,8 @@ def living(kind: str, folder: Path) -> Iterator[Live]:
         if kind == "servers":
             variables["RUNSITE_DATABASE_URL"] = stack.enter_context(new_postgres_database())
             variables["RUNSITE_BROKER_URL"] = stack.enter_context(empty_redis())
+            server = stack.enter_context(s3_server())
+            variables |= server.variables(server.new_bucket())
         console = Console(
             folder / "console", applications=APPLICATIONS, tls=kind == "tls", **variables
         )
@@ -168,7 +171,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """PostgreSQL and Redis, over http."""
+    """PostgreSQL, Redis and a bucket that clients send to and fetch from; over http."""
     with living("servers", tmp_path_factory.mktemp("servers")) as live:
         yield live
 

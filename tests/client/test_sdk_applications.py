@@ -129,9 +129,7 @@ def test_packages_that_were_bundled_for_another_machine_are_installed_again(site
     # Contract 5.20: several gzip members, wheels for arm64 unless the manifest says otherwise.
     application = pushed(site, "packages", HERE / "tour_app")
 
-    result = application.new_run_with_result(
-        input={"numbers": [1.5, 2]}, polling_options=soon(400)
-    )
+    result = application.new_run_with_result(input={"numbers": [1.5, 2]}, polling_options=soon(400))
 
     assert result.output is not None, result
     assert result.output["solution"]["total"] == 3.5

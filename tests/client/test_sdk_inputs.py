@@ -79,9 +79,7 @@ def test_a_managed_input_of_files_says_its_format(
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("a")
     ticket = folders.upload_url()
-    folders.upload_data(
-        upload_url=ticket, tar_file=folders._package_inputs(str(tmp_path / "in"))
-    )
+    folders.upload_data(upload_url=ticket, tar_file=folders._package_inputs(str(tmp_path / "in")))
     folders.new_managed_input(id="files", upload_id=ticket.upload_id, format=FOLDERS)
 
     run = folders.new_run_with_result(

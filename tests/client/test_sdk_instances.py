@@ -175,9 +175,7 @@ def test_the_default_instance_takes_runs_that_name_none(application: cloud.Appli
     assert application.update(default_instance_id="usual").default_instance_id == "usual"
 
     result = application.new_run_with_result(input={}, polling_options=soon())
-    named = application.new_run_with_result(
-        input={}, instance_id="latest", polling_options=soon()
-    )
+    named = application.new_run_with_result(input={}, instance_id="latest", polling_options=soon())
 
     assert result.metadata.application_instance_id == "usual"
     assert result.output is not None

@@ -58,9 +58,7 @@ def test_an_output_of_nothing_is_no_output(probe: cloud.Application) -> None:
     assert probe.run_output(run.id) is None
 
 
-def test_numbers_that_json_does_not_have_come_as_null(
-    site: Live, probe: cloud.Application
-) -> None:
+def test_numbers_that_json_does_not_have_come_as_null(site: Live, probe: cloud.Application) -> None:
     run = made(probe, mode="nan")
 
     assert run.metadata.status_v2 == StatusV2.succeeded
@@ -80,9 +78,7 @@ def test_a_large_output_comes_whole(site: Live, probe: cloud.Application) -> Non
     # The route of small ones agrees, and leaves the output out when it is asked for its address.
     path = f"v1/applications/probe/runs/{run.id}"
     assert site.client.request("GET", path).json()["output"] == run.output
-    assert (
-        "output" not in site.client.request("GET", path, query_params={"format": "url"}).json()
-    )
+    assert "output" not in site.client.request("GET", path, query_params={"format": "url"}).json()
     url = site.client.request("GET", f"{path}/output", query_params={"format": "url"}).json()["url"]
     part = requests.get(url, headers={"Range": "bytes=0-9"}, timeout=20)
     assert (part.status_code, part.content) == (206, b'{"solution')
@@ -384,7 +380,9 @@ def test_runs_without_nested_values_are_compared(site: Live, probe: cloud.Applic
         probe.compare_runs([with_statistics.id, tracked[0]])
 
 
-def test_a_key_that_may_not_is_403_and_the_thing_stays(site: Live, probe: cloud.Application) -> None:
+def test_a_key_that_may_not_is_403_and_the_thing_stays(
+    site: Live, probe: cloud.Application
+) -> None:
     viewer = cloud.Application(
         client=cloud.Client(api_key=site.key("viewer"), url=site.base), id="probe"
     )

@@ -105,9 +105,7 @@ def test_inputs_around_the_limit_arrive_whole(probe: cloud.Application, size: in
     assert probe.run_input(run.id) == given
 
 
-def test_a_directory_goes_in_and_one_comes_back(
-    folders: cloud.Application, tmp_path: Path
-) -> None:
+def test_a_directory_goes_in_and_one_comes_back(folders: cloud.Application, tmp_path: Path) -> None:
     given = tmp_path / "given"
     (given / "deep" / "er").mkdir(parents=True)
     (given / "a.csv").write_text("1,a\n")
@@ -234,9 +232,7 @@ def test_an_upload_is_used_more_than_once(probe: cloud.Application) -> None:
     probe.delete_managed_input("of-upload")
 
 
-def test_an_upload_needs_no_key_but_the_right_address(
-    site: Live, probe: cloud.Application
-) -> None:
+def test_an_upload_needs_no_key_but_the_right_address(site: Live, probe: cloud.Application) -> None:
     # Contract 5.9 and 5.10: absolute, signed, no key; without the signature nothing is taken.
     ticket = probe.upload_url()
     assert ticket.upload_url.startswith(site.base + "/")

@@ -12,7 +12,7 @@ from django.db import OperationalError
 from runs.actions import pushes
 from runs.actions.actors import Actor, product
 from runs.models import Executable
-from runs.storage import StorageError, object_store
+from runs.storage import object_store
 from runs.worker import intake as intake_module
 from runs.worker.intake import Intake
 from runs.worker.places import Places
@@ -26,9 +26,7 @@ DECLARED = {"requirements": {"executable_type": "python"}}
 
 
 @pytest.fixture
-def intake(
-    data_dir: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Intake]:
+def intake(data_dir: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
     settings.RUNSITE_DATA_DIR = data_dir
     monkeypatch.setattr(pushes, "SMALL_BYTES", 0)
     monkeypatch.setattr(intake_module, "LOOK_S", 0.05)
@@ -113,9 +111,7 @@ def test_one_that_never_fits_on_the_disk_holds_up_no_other(
     until(lambda: state(large) == Executable.READY)
 
 
-def test_words_that_the_database_cannot_keep_refuse_the_build(
-    intake: Intake, actor: Actor
-) -> None:
+def test_words_that_the_database_cannot_keep_refuse_the_build(intake: Intake, actor: Actor) -> None:
     files = app_files()
     files["app.yaml"] = (
         b'type: python\nfiles: ["main.py"]\nconfiguration:\n  options:\n    items:\n'

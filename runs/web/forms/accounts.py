@@ -14,6 +14,14 @@ ROLE_WORDS = {
     "developer": "applications too",
     "admin": "members too",
 }
+KEY_WORDS = {
+    "viewer": "Reads applications, runs, logs and results.",
+    "operator": "Also uploads inputs, submits runs, and cancels those that it submitted.",
+    "developer": "Also pushes executables, manages versions, instances, inputs and secrets, cancels"
+    " any run and deletes runs.",
+    "admin": "The same by the API; no request there changes members or accounts.",
+}
+"""What a program with a key of each role may do."""
 
 
 class SignInForm(forms.Form):
