@@ -1,4 +1,4 @@
-"""Keeps secrets of links and of signed requests out of the log: addresses are logged on errors."""
+"""Keeps secrets of links, keys and signed requests out of the log: addresses stand in errors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ _SECRETS = (
     re.compile(r"(/sign-in/link/)[^/\s?\"']+"),
     # Addresses that let their reader at objects of the store, and what requests are signed with.
     re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+", re.IGNORECASE),
+    re.compile(r"(/tickets/[^\s\"']*[?&]signature=)[^&\s\"']+"),
+    re.compile(r"(\brs_)[A-Za-z0-9_-]{20,}"),
     re.compile(r"(\bAWS4-HMAC-SHA256 Credential=)[^\"'\r\n]+"),
 )
 
 
 class HideSecrets(logging.Filter):
-    """Puts `…` where a line names the secret of a sign-in link or of a request; drops no line."""
+    """Puts `…` where a line names the secret of a link, a key or a request; drops no line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record when its words hold a secret; always True."""

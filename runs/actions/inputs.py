@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from runs.domain.content import check_json_input, is_folder_format, size_words
-from runs.domain.errors import ArchiveRejected, InputRejected, TooLarge
+from runs.domain.errors import ArchiveRejected, InputRejected, NoRoom, TooLarge
 from runs.domain.ids import new_id
 from runs.execution import archive
 from runs.models import Account, InputData, InputFile
@@ -75,9 +77,29 @@ def store_text_input(
         stored = _put(key, io.BytesIO(data) if isinstance(data, bytes) else data, file_name)
         if content_format == "json":
             _check_json(key, stored.size)
-        name = STORED_NAMES[content_format]
-        files = [InputFile(number=0, path=name, size_bytes=stored.size, key=key)]
-        return _keep(account, content_format, input_key, stored.sha256, files)
+        return _keep_single(account, content_format, input_key, stored)
+    except BaseException:
+        object_store().delete_prefix(keys.input_prefix(input_key))
+        raise
+
+
+def store_json_input(*, account: Account, value: Mapping[str, object]) -> InputData:
+    """Store an object that was parsed already as the input of a `json` app, in compact form.
+
+    It is not parsed again. Raises what `store_text_input` raises.
+    """
+    try:
+        data = json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except RecursionError as error:
+        raise InputRejected("The input is nested too deeply. Flatten it.") from error
+    except ValueError:
+        # Not a number: looking at the text tells where it stands.
+        data = json.dumps(value, separators=(",", ":")).encode("ascii")
+        return store_text_input(account=account, content_format="json", data=data)
+    input_key = new_id()
+    try:
+        stored = _put(keys.input_file(input_key, 0), io.BytesIO(data), "")
+        return _keep_single(account, "json", input_key, stored)
     except BaseException:
         object_store().delete_prefix(keys.input_prefix(input_key))
         raise
@@ -160,8 +182,9 @@ def store_archive_input(
 ) -> InputData:
     """Unpack an archive (zip, tar, tar.gz) and store its files; one common top folder is left out.
 
-    Raises `ArchiveRejected` when it is broken or hostile; nothing is kept then.
+    Raises `ArchiveRejected` when it is broken or hostile, and `NoRoom`; nothing is kept then.
     """
+    check_room()
     with tempfile.TemporaryDirectory(dir=scratch_folder()) as scratch:
         folder = Path(scratch) / "files"
         try:
@@ -220,6 +243,19 @@ def _refuse_files_as_folders(paths: set[str]) -> None:
                 raise InputRejected(
                     f"`{folder}` is a file and also the folder of `{path}`. Rename one of them."
                 )
+
+
+def _keep_single(
+    account: Account, content_format: str, input_key: str, stored: Stored
+) -> InputData:
+    """As `_keep`, for an input that is one file."""
+    file = InputFile(
+        number=0,
+        path=STORED_NAMES[content_format],
+        size_bytes=stored.size,
+        key=keys.input_file(input_key, 0),
+    )
+    return _keep(account, content_format, input_key, stored.sha256, [file])
 
 
 def _keep(
@@ -306,6 +342,19 @@ def _files_below(root: Path) -> Iterator[NewFile]:
 
 def _open(path: Path) -> BinaryIO:
     return path.open("rb")
+
+
+def check_room(size_bytes: int = 0) -> None:
+    """Raise `NoRoom` when `size_bytes` more would leave less than RUNSITE_FREE_SPACE free.
+
+    For what programs send: the rest of the disk is for the database, logs and runs under way.
+    """
+    free = shutil.disk_usage(scratch_folder()).free
+    if free - size_bytes < settings.RUNSITE_FREE_SPACE:
+        raise NoRoom(
+            f"The disk of the server has {size_words(free)} left, too little to take this. Tell the"
+            " people who run this console, and send it again later."
+        )
 
 
 def scratch_folder() -> Path:

@@ -258,9 +258,7 @@ def _problem(row: _Row, made: Sequence[_Made], results: int, way: Sequence[_Move
     if at != row.status:
         return f"It is {row.status}, and its history ends with “{at or 'nothing'}”."
     # One that was executed elsewhere has what was sent of it as its only attempt.
-    claims = sum(
-        event.after == Status.RUNNING or event.kind == RunEvent.RECORDED for event in way
-    )
+    claims = sum(event.after == Status.RUNNING or event.kind == RunEvent.RECORDED for event in way)
     if claims != len(made) or claims != row.attempt_number:
         numbers = f"{claims} by its history, {len(made)} recorded, {row.attempt_number} counted"
         return f"The number of its attempts differs: {numbers}."

@@ -20,7 +20,7 @@ from runs.actions.applications import check_manages
 from runs.actions.audit import record_change
 from runs.actions.builds import build_from_archive
 from runs.actions.executables import store_build
-from runs.actions.inputs import scratch_folder
+from runs.actions.inputs import check_room, scratch_folder
 from runs.actions.tickets import is_filled, new_upload
 from runs.domain.errors import ArchiveRejected, FieldsInvalid
 from runs.domain.ids import new_id
@@ -83,16 +83,34 @@ def activate_push(
     if known is not None:
         return _again(known, manifest)
     now = now or timezone.now()
-    if size <= SMALL_BYTES:
-        with _fetched(upload) as source:
-            if _is_quick(source):
-                with build_from_archive(source=source, pushed=True) as build:
-                    executable = store_build(
-                        application=application, build=build, actor=actor, upload=upload, now=now
-                    )
-                object_store().delete(upload.key)
-                return executable
+    try:
+        if size <= SMALL_BYTES and (checked := _check_now(application, upload, actor, now)):
+            return checked
+    except _Gone:
+        known = application.executables.filter(upload=upload).first()
+        if known is None:
+            raise
+        return _again(known, manifest)  # the same request, sent twice, was quicker
     return _accept(application, upload, size, manifest, actor, now)
+
+
+def _check_now(
+    application: Application, upload: Upload, actor: Actor, now: datetime
+) -> Executable | None:
+    """The executable that a small upload becomes; None when it unpacks to much."""
+    with _fetched(upload) as source:
+        if not _is_quick(source):
+            return None
+        with build_from_archive(source=source, pushed=True) as build:
+            executable = store_build(
+                application=application, build=build, actor=actor, upload=upload, now=now
+            )
+        object_store().delete(upload.key)
+        return executable
+
+
+class _Gone(ArchiveRejected):
+    """The bytes of an upload are not where they should be."""
 
 
 def _newest_filled(application: Application, actor: Actor) -> tuple[Upload, int]:
@@ -190,13 +208,14 @@ def _is_quick(source: Path) -> bool:
 @contextmanager
 def _fetched(upload: Upload) -> Iterator[Path]:
     """The bytes of an upload in our scratch folder."""
+    check_room()
     folder = Path(tempfile.mkdtemp(prefix="push-", dir=scratch_folder()))
     try:
         source = folder / "archive"
         try:
             object_store().fetch(upload.key, source)
         except ObjectMissing as error:
-            raise ArchiveRejected(
+            raise _Gone(
                 "The uploaded archive is gone from the store. Push the application again."
             ) from error
         yield source

@@ -63,6 +63,8 @@ def find_awaited(*, account: Account, run_ids: Iterable[str]) -> list[Run]:
     Raises `FieldsInvalid` (field `waits_for`) naming those that are not in the account.
     """
     wanted = list(dict.fromkeys(text.strip() for text in run_ids if text.strip()))
+    if not wanted:
+        return []
     _check_number(len(wanted))
     found = {run.run_id: run for run in account.runs.filter(run_id__in=wanted)}
     if missing := [run_id for run_id in wanted if run_id not in found]:

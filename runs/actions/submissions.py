@@ -104,7 +104,7 @@ def _find(
 ) -> Submission | None:
     """The request that this one repeats."""
     if key:
-        known = account.submissions.select_related("run").filter(key=key).first()
+        known = account.submissions.filter(key=key).first()
         if known is None or _is_dead(known, now):
             return None
         if known.digest != digest:
@@ -113,7 +113,8 @@ def _find(
                 " of its own."
             )
         return known
-    same = Submission.objects.select_related("run").filter(
+    # Without the run: seldom there is one, and its columns are many.
+    same = Submission.objects.filter(
         Q(api_key=actor.key), digest=digest, key="", received_at__lte=now - PATIENCE
     )
     known = same.order_by("-id").first()

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.http import content_disposition_header
 
 from runs.actions.actors import Actor
+from runs.actions.inputs import check_room
 from runs.actions.run_archives import INPUT, OUTPUT
 from runs.domain.content import size_words
 from runs.domain.downloads import harmless_type, safe_name
@@ -140,11 +141,14 @@ def receive_upload(
 
     Each time they get a key of their own, so whoever reads the former ones reads them to the end,
     and size and digest always belong to the bytes. Raises `NotFound` for an upload that is gone,
-    `TooLarge` above the limit, and what the stream raises; nothing new is kept then.
+    `TooLarge` above the limit, `NoRoom` when the store is a disk that is nearly full, and what the
+    stream raises; nothing new is kept then.
     """
     upload = find_upload(upload_id)
     if length > (limit := limit_of(upload)):
         raise TooLarge(_too_large(upload, limit))
+    if settings.RUNSITE_STORE is None:
+        check_room(length)
     if length > LONG_BYTES and not connection.in_atomic_block:
         connection.close()  # others may use it meanwhile, and no proxy may close it on us
     key = keys.received_upload(upload_id, new_id())

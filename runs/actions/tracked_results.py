@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from django.conf import settings
 
-from runs.actions.inputs import NewFile, scratch_folder
+from runs.actions.inputs import NewFile, check_room, scratch_folder
 from runs.actions.log_sources import ENTRY
 from runs.actions.result_documents import ResultRows, store_result
 from runs.domain.content import is_folder_format, size_words
@@ -81,6 +81,7 @@ def store_tracked(run: Run, result: TrackedResult) -> TrackedRows:
     Broken metrics, statistics and assets are warnings. Raises `ArchiveRejected` for an archive that
     is broken or hostile, and `TooLarge`; the caller then removes what is in the store.
     """
+    check_room()
     rows = TrackedRows(output_format=run.output_format)
     with tempfile.TemporaryDirectory(dir=scratch_folder(), prefix="tracked-") as scratch:
         root = Path(scratch)

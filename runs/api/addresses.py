@@ -22,4 +22,5 @@ def public_base(request: HttpRequest) -> str:
         sender=str(request.META.get("REMOTE_ADDR", "")),
         headers=request.headers,
         trusted=settings.RUNSITE_TRUSTED_PROXIES,
+        allowed=settings.ALLOWED_HOSTS,
     )

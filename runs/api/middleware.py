@@ -27,7 +27,16 @@ class ApiMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        if not is_api(request.path_info) or response.status_code < 300:
+        if not is_api(request.path_info):
+            return response
+        response = self._as_json(request, response)
+        # Whoever asks with a key gets what is for that key alone; a download says so itself.
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
+
+    @staticmethod
+    def _as_json(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if response.status_code < 300:
             return response
         if response.headers.get("Content-Type", "").startswith("application/json"):
             return response
@@ -46,5 +55,6 @@ class ApiMiddleware:
 
 
 def is_api(path: str) -> bool:
-    """Whether this path belongs to the API."""
+    """Whether this path belongs to the API; with slashes doubled at its begin as well."""
+    path = f"/{path.lstrip('/')}"
     return any(path == prefix or path.startswith(f"{prefix}/") for prefix in PREFIXES)

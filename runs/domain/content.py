@@ -157,7 +157,7 @@ def check_json_input(text: str) -> JsonProblem | None:
     if start == len(text):
         return JsonProblem(1, 1, "The input is empty. An object is needed, at least `{}`.")
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
+        value = _load(text)
     except json.JSONDecodeError as error:
         return JsonProblem(error.lineno, error.colno, _json_words(error, text))
     except _NotJson as error:
@@ -179,6 +179,17 @@ def check_json_input(text: str) -> JsonProblem | None:
     )
 
 
+def _load(text: str) -> object:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (json.JSONDecodeError, _NotJson):
+        raise
+    except ValueError:
+        # Python refuses to read integers of thousands of digits; for a check their value is
+        # nothing. Not at once: a call for each integer takes as long as all the rest.
+        return json.loads(text, parse_constant=_refuse_constant, parse_int=_parse_int)
+
+
 class _NotJson(ValueError):
     """A constant that Python reads but JSON does not know."""
 
@@ -188,7 +199,6 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _parse_int(digits: str) -> int | float:
-    # Python refuses to read integers of thousands of digits; for a check their value is nothing.
     return int(digits) if len(digits) < 4000 else math.inf
 
 

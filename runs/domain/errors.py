@@ -43,6 +43,12 @@ class TooLarge(RunsiteError):
     status = 413
 
 
+class NoRoom(RunsiteError):
+    """The disk of the server is nearly full, so nothing large is taken."""
+
+    status = 503
+
+
 class NothingPushed(Conflict):
     """The application has no executable yet."""
 

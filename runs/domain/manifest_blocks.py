@@ -83,7 +83,10 @@ def read_python(block: Reader) -> PythonSettings:
     version_node = block.node_of("version")
     version = block.take_text("version").strip()
     parts = version.split(".")
-    if version and not (len(parts) <= 3 and all(part.isdecimal() for part in parts)):
+    is_version = len(parts) <= 3 and all(
+        part.isdecimal() and part.isascii() and len(part) <= 3 for part in parts
+    )
+    if version and not is_version:
         block.problems.warn(
             version_node,
             "python.version",

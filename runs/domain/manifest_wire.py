@@ -13,6 +13,8 @@ from runs.domain.manifest import read_manifest
 from runs.domain.manifest_fields import Content, Manifest, OptionDefinition, OptionsBlock
 from runs.domain.yaml_text import DEEPEST_NESTING, MOST_NODES
 
+MOST_TEXT = 1024 * 1024
+"""Characters; an `app.yaml` has no more bytes. Lists of versions show a hundred manifests."""
 _TAG = "tag:yaml.org,2002:"
 _LIMITS = {"minimum": "min", "maximum": "max", "step": "step"}
 _LENGTHS = {"min_length": "min_length", "max_length": "max_length"}
@@ -138,6 +140,7 @@ class _Nodes:
 
     def __init__(self) -> None:
         self._count = 0
+        self._text = 0
 
     def of(self, value: object, depth: int = 0) -> Node:
         """The node of `value`; raises `ManifestInvalid` when it is too large, or no text."""
@@ -147,6 +150,10 @@ class _Nodes:
                 f"`requirements` has more than {MOST_NODES:,} values, or is nested more than"
                 f" {DEEPEST_NESTING} levels deep"
             )
+        if isinstance(value, str):
+            self._text += len(value)
+            if self._text > MOST_TEXT:
+                raise _invalid(f"`requirements` has more than {MOST_TEXT:,} characters of text")
         if isinstance(value, Mapping):
             pairs = [
                 (self.of(str(key), depth + 1), self.of(item, depth + 1))

@@ -21,21 +21,40 @@ def lies_in(address: str, networks: Iterable[str]) -> bool:
 
 
 def public_address(
-    *, scheme: str, host: str, sender: str, headers: Mapping[str, str], trusted: Iterable[str]
+    *,
+    scheme: str,
+    host: str,
+    sender: str,
+    headers: Mapping[str, str],
+    trusted: Iterable[str],
+    allowed: Iterable[str],
 ) -> str:
     """Scheme and host that a client used, without a slash at the end.
 
     `scheme` and `host` are what the server sees. What a proxy says of them in `headers` is believed
-    when `sender`, the address it speaks from, is in a `trusted` network, and only then.
+    when `sender`, the address it speaks from, is in a `trusted` network, and only then. A host must
+    also be one of `allowed`, as in ALLOWED_HOSTS: many proxies hand on what the client put there.
     """
     if lies_in(sender, trusted):
         forwarded = _first(headers, "X-Forwarded-Proto").lower()
         if forwarded in {"http", "https"}:
             scheme = forwarded
         name = _first(headers, "X-Forwarded-Host")
-        if _HOST.fullmatch(name):
+        if _HOST.fullmatch(name) and _is_allowed(name, allowed):
             host = name
     return f"{scheme}://{host}"
+
+
+def _is_allowed(name: str, allowed: Iterable[str]) -> bool:
+    """Whether the host `name`, with a port or without, is one of `allowed`."""
+    bare = re.sub(r":[0-9]*$", "", name) if not name.endswith("]") else name
+    bare = bare.lower().removesuffix(".")
+    return any(
+        pattern == "*"
+        or bare == pattern.lower()
+        or (pattern.startswith(".") and f".{bare}".endswith(pattern.lower()))
+        for pattern in allowed
+    )
 
 
 def _first(headers: Mapping[str, str], name: str) -> str:

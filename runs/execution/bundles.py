@@ -128,9 +128,14 @@ def _files_of(app_dir: Path, folder: str, inside: Sequence[str]) -> Iterator[str
     if record not in there:
         return
     with (app_dir / record).open(encoding="utf-8", errors="replace", newline="") as lines:
-        for row in csv.reader(lines):
-            if row and (name := f"{BUNDLED}/{row[0]}") in there:
-                yield name
+        try:
+            for row in csv.reader(lines):
+                if row and (name := f"{BUNDLED}/{row[0]}") in there:
+                    yield name
+        except csv.Error as error:
+            raise RequirementsRefused(
+                f"`{record}` cannot be read ({error}). Bundle the packages anew, then push again."
+            ) from error
 
 
 def _top(name: str) -> str:

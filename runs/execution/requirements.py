@@ -177,6 +177,8 @@ def _text(path: Path, name: str) -> str:
         data = file.read(_FILE_BYTES + 1)
     if len(data) > _FILE_BYTES:
         raise RequirementsRefused(f"`{name}` is larger than {_FILE_BYTES} bytes. Shorten it.")
+    if b"\0" in data:  # as of a file in UTF-16; no database keeps it
+        raise RequirementsRefused(f"`{name}` holds zero bytes. Save it as UTF-8 text.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

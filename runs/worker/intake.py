@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, DataError, IntegrityError, ProgrammingError, connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -107,20 +107,25 @@ class Intake:
         folder = Path(tempfile.mkdtemp(prefix="check-", dir=self._scratch))
         try:
             check_executable(executable=executable, boot_id=self._boot_id, scratch=folder)
+        except (IntegrityError, DataError, ProgrammingError) as failed:
+            self._refuse(executable, failed)  # no outage: it would come again and again
         except (DatabaseError, StorageError, OSError):
             self._put_off.add(executable.pk)
             self._give_back_soon(executable)
             raise
         except Exception as failed:
-            log.exception("%s: checking it broke off", executable)
-            fail_check(
-                executable=executable,
-                boot_id=self._boot_id,
-                reason=f"Runsite itself failed ({type(failed).__name__}) while it was checked. Its"
-                " log says more.",
-            )
+            self._refuse(executable, failed)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _refuse(self, executable: Executable, failed: Exception) -> None:
+        log.error("%s: checking it broke off", executable, exc_info=failed)
+        fail_check(
+            executable=executable,
+            boot_id=self._boot_id,
+            reason=f"Runsite itself failed ({type(failed).__name__}) while it was checked. Its log"
+            " says more.",
+        )
 
     def _give_back_soon(self, executable: Executable) -> None:
         """Let it be checked again, as soon as the database answers."""

@@ -134,9 +134,7 @@ def test_keys_have_no_more_than_the_new_role_of_who_made_them():
     elsewhere, _ = accounts.create_api_key(
         account=other, name="k", role="admin", actor=person(user, role="admin"), now=NOW
     )
-    own, _ = accounts.create_api_key(
-        account=account, name="k", role="admin", actor=actor, now=NOW
-    )
+    own, _ = accounts.create_api_key(account=account, name="k", role="admin", actor=actor, now=NOW)
     membership = account.memberships.get(user=user)
     accounts.change_role(membership=membership, role="operator", actor=actor, now=NOW)
     assert [ApiKey.objects.get(pk=key.pk).role for key in (*made, elsewhere, own)] == [

@@ -250,6 +250,19 @@ def test_a_pure_package_that_is_in_no_index_stays_bundled_beside_those_installed
     assert executable.environment.requirements == ["swift==1.0"]
 
 
+def test_a_record_of_a_bundled_package_that_nobody_can_read_is_refused(
+    application: Application, actor: Actor, tmp_path: Path, x86: None
+) -> None:
+    make_wheel(tmp_path / "wheels", "swift", machine="aarch64")
+    files = app_files() | bundle(tmp_path / "wheels")
+    (record,) = [name for name in files if name.endswith("/RECORD")]
+    files[record] = b'"' + b"x" * 200_000
+    files[record.replace("RECORD", "direct_url.json")] = b"{}"
+    with pytest.raises(ManifestInvalid, match="RECORD` cannot be read"):
+        activated(application, actor, Push(tar_bytes(files), DECLARED))
+    assert not Executable.objects.exists()
+
+
 def test_packages_for_another_python_are_installed_from_their_pins(
     application: Application,
     actor: Actor,

@@ -10,6 +10,11 @@ from runs.api.addresses import public_base
 FORWARDED = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "runs.example.org:8443"}
 
 
+@pytest.fixture(autouse=True)
+def names(settings):
+    settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[2001:db8::1]", ".example.org"]
+
+
 def request(headers: dict[str, str] | None = None, **words: str):
     words = {"SERVER_NAME": "localhost", "SERVER_PORT": "8000", **words}
     return RequestFactory(headers=headers or {}).get("/v1/applications", **words)
@@ -45,6 +50,8 @@ def test_a_proxy_is_believed_when_it_is_trusted_and_only_then(settings):
         ({"X-Forwarded-Proto": "javascript"}, "http://localhost:8000"),
         ({"X-Forwarded-Host": "evil/../path"}, "http://localhost:8000"),
         ({"X-Forwarded-Host": "user@host"}, "http://localhost:8000"),
+        ({"X-Forwarded-Host": "attacker.example.com"}, "http://localhost:8000"),
+        ({"X-Forwarded-Host": "example.org.attacker.example.com:1"}, "http://localhost:8000"),
         ({"X-Forwarded-Host": ""}, "http://localhost:8000"),
     ],
 )

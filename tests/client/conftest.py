@@ -75,11 +75,16 @@ class Live:
         )
 
     def cli(
-        self, *words: str, given: str | None = None, limit_s: float = 300
+        self,
+        *words: str,
+        given: str | None = None,
+        terminal: bool = False,
+        limit_s: float = 300,
     ) -> subprocess.CompletedProcess[str]:
         """Run `nextmv` with a profile that was written for this console; only with TLS.
 
-        `given` is what it reads from stdin; without it there is none.
+        `given` is what it reads from stdin; without it there is none, or a `terminal` at which
+        nobody types.
         """
         if not (self.folder / "home" / ".nextmv" / "config.yaml").exists():
             host = self.base.partition("://")[2]
@@ -87,19 +92,33 @@ class Live:
                 "configuration", "create", "--api-key", self.secret, "--endpoint", host
             )
             assert made.returncode == 0, made.stdout + made.stderr
-        return self._nextmv(*words, given=given, limit_s=limit_s)
+        return self._nextmv(*words, given=given, terminal=terminal, limit_s=limit_s)
 
-    def _nextmv(self, *words: str, given: str | None = None, limit_s: float = 300) -> Any:
-        feed: dict[str, Any] = {"input": given} if given is not None else {}
-        return subprocess.run(
-            [str(Path(sys.executable).with_name("nextmv")), *words],
-            env=self.environment(COLUMNS="200", NO_COLOR="1"),
-            cwd=self.folder,
-            **(feed or {"stdin": subprocess.DEVNULL}),
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-        )
+    def _nextmv(
+        self,
+        *words: str,
+        given: str | None = None,
+        terminal: bool = False,
+        limit_s: float = 300,
+    ) -> subprocess.CompletedProcess[str]:
+        with contextlib.ExitStack() as stack:
+            feed: dict[str, Any] = {"stdin": subprocess.DEVNULL}
+            if terminal:
+                ends = os.openpty()
+                for end in ends:
+                    stack.callback(os.close, end)
+                feed = {"stdin": ends[1]}
+            elif given is not None:
+                feed = {"input": given}
+            return subprocess.run(
+                [str(Path(sys.executable).with_name("nextmv")), *words],
+                env=self.environment(COLUMNS="200", NO_COLOR="1"),
+                cwd=self.folder,
+                **feed,
+                capture_output=True,
+                text=True,
+                timeout=limit_s,
+            )
 
 
 def pushed(live: Live, application_id: str, folder: Path) -> cloud.Application:
@@ -110,7 +129,7 @@ def pushed(live: Live, application_id: str, folder: Path) -> cloud.Application:
 
 
 def soon(limit_s: float = 120) -> nextmv.PollingOptions:
-    """Ask five times a second; new ones each time, since the client changes them (contract 5.16)."""
+    """Ask five times a second; made anew, since the client changes them (contract 5.16)."""
     return nextmv.PollingOptions(
         initial_delay=0, delay=0.2, backoff=0, jitter=0, max_duration=limit_s
     )

@@ -169,7 +169,7 @@ def test_a_broken_manifest_is_said_to_the_person_who_pushes(
 
     assert "status code 400" in str(refused.value), refused.value
     assert words in str(refused.value)
-    with pytest.raises(requests.HTTPError, match="400.*no executable yet"):
+    with pytest.raises(requests.HTTPError, match=r"400.*no executable yet"):
         application.new_run(input={})
     application.delete()
 
@@ -212,7 +212,7 @@ def test_an_activation_that_is_repeated_changes_nothing(site: Live) -> None:
 
 def test_a_version_is_created_read_changed_and_deleted(site: Live) -> None:
     application = cloud.Application.new(client=site.client, id="versions")
-    with pytest.raises(requests.HTTPError, match="400.*no executable yet"):
+    with pytest.raises(requests.HTTPError, match=r"400.*no executable yet"):
         application.new_version(id="early")
     application.push(app_dir=str(PROBE_FILES))
 

@@ -105,7 +105,7 @@ def test_managed_inputs_that_cannot_be_are_refused(probe: cloud.Application) -> 
     with pytest.raises(requests.HTTPError, match="409"):
         probe.new_managed_input(id="taken", upload_id=_filled(probe))
     # Contract 5.30: data that is not behind the id is 400 on the run.
-    with pytest.raises(requests.HTTPError, match="400.*never-was"):
+    with pytest.raises(requests.HTTPError, match=r"400.*never-was"):
         probe.client.request(
             "POST", "v1/applications/probe/runs", payload={"input_id": "never-was"}
         )
@@ -217,5 +217,5 @@ def test_secrets_are_changed_all_or_none_and_deleted(probe: cloud.Application) -
     probe.delete_secrets_collection("changing")
     with pytest.raises(requests.HTTPError, match="404"):
         probe.secrets_collection("changing")
-    with pytest.raises(requests.HTTPError, match="400.*changing"):
+    with pytest.raises(requests.HTTPError, match=r"400.*changing"):
         probe.new_run(input={}, configuration=RunConfiguration(secrets_collection_id="changing"))

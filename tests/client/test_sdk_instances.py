@@ -57,7 +57,7 @@ def test_instances_are_found_listed_and_not_made_twice(application: cloud.Applic
     assert application.new_instance(version_id="v1", id="b", name="C", exist_ok=True).name == "B"
     with pytest.raises(requests.HTTPError, match="409"):
         application.new_instance(version_id="v1", id="b")
-    with pytest.raises(requests.HTTPError, match="400.*v9"):
+    with pytest.raises(requests.HTTPError, match=r"400.*v9"):
         application.new_instance(version_id="v9", id="c")
     paged = [one.id for one in application.list_instances()]
     assert [each for each in paged if each in {"a", "b"}] == ["a", "b"]
@@ -100,9 +100,9 @@ def test_a_locked_instance_takes_no_change_until_it_is_released(
     locked = application.update_instance("safe", locked=True)
 
     assert locked.locked
-    with pytest.raises(requests.HTTPError, match="409.*lock"):
+    with pytest.raises(requests.HTTPError, match=r"409.*lock"):
         application.update_instance("safe", name="Other")
-    with pytest.raises(requests.HTTPError, match="409.*lock"):
+    with pytest.raises(requests.HTTPError, match=r"409.*lock"):
         application.delete_instance("safe")
     # The client writes the whole object before it asks for the lock.
     assert not application.update_instance("safe", locked=False).locked
@@ -181,7 +181,7 @@ def test_the_default_instance_takes_runs_that_name_none(application: cloud.Appli
     assert result.output is not None
     assert result.output["solution"]["arguments"] == ["-label", "usual"]
     assert named.metadata.application_instance_id == "latest"
-    with pytest.raises(requests.HTTPError, match="404.*nowhere"):
+    with pytest.raises(requests.HTTPError, match=r"404.*nowhere"):
         application.new_run(input={}, instance_id="nowhere")
     with pytest.raises(requests.HTTPError, match="status code 4"):
         application.update(default_instance_id="nowhere")

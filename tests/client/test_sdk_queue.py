@@ -8,8 +8,7 @@ import pytest
 import requests
 from nextmv import RunConfiguration, RunQueuing, StatusV2, cloud
 
-from tests.client.conftest import Live, pushed, soon
-from tests.client.conftest import PROBE as PROGRAM
+from tests.client.conftest import PROBE, Live, pushed, soon
 from tests.processes import until
 
 pytestmark = pytest.mark.process
@@ -39,7 +38,7 @@ def _environment(pid: int) -> bytes:
 
 def test_a_full_queue_refuses_orders_and_lets_go(site: Live) -> None:
     """One story, since it takes both slots of the worker for a while."""
-    application = pushed(site, "queue", PROGRAM)
+    application = pushed(site, "queue", PROBE)
     until(lambda: not site.console.run_pids)
     sleepers = [application.new_run(input={}, options={"sleep": "600"}) for _ in range(2)]
     until(lambda: all(programs(site, run_id) for run_id in sleepers), 60)

@@ -121,6 +121,13 @@ def test_what_the_wire_does_not_know_is_ignored() -> None:
     )
 
 
+def test_texts_above_the_size_of_a_manifest_are_refused() -> None:
+    long = [{"name": name, "option_type": "string", "description": "d" * 600_000} for name in "ab"]
+    for wire in ({"entrypoint": "e" * 1_100_000}, {"options": {"items": long}}):
+        with pytest.raises(ManifestInvalid, match="characters of text"):
+            manifest_from_wire({"executable_type": "python", **wire})
+
+
 def test_options_for_local_runs_are_not_sent() -> None:
     manifest = parse_manifest(
         "files: [main.py]\nconfiguration: {options: {items: ["

@@ -315,6 +315,55 @@ def test_zeros_without_end_are_not_read_for_ever(place):
     )
 
 
+def headers_of(*contents: bytes, kind: bytes) -> bytes:
+    """Special headers, one for each content."""
+    return b"".join(
+        tar_info("x", type=kind, size=len(content)).tobuf(tarfile.USTAR_FORMAT)
+        + content
+        + bytes(-len(content) % 512)
+        for content in contents
+    )
+
+
+def test_special_headers_before_one_entry_do_not_fill_the_memory(place):
+    def record(number: int) -> bytes:
+        rest = b" k%d=" % number + bytes(900_000) + b"\n"
+        return b"%d" % (len(rest) + 6) + rest
+
+    many = gzip.compress(headers_of(*map(record, range(20)), kind=tarfile.XHDTYPE))
+    tracemalloc.start()
+    try:
+        refuse(many + make_tar({"a": b"1"}, mode="w:gz"), place, "too many special headers")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_special_headers_are_not_read_for_ever(place, kind: bytes):
+    data = headers_of(*[b"6 a=b\n" * 40_000] * 40, kind=kind)
+    refuse(gzip.compress(data) + make_tar({"a": b"1"}, mode="w:gz"), place, "special headers")
+
+
+def test_many_entries_may_have_long_names(place):
+    names = {f"{'d' * 200}/{'f' * 200}-{number}": b"1" for number in range(3000)}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in names.items():
+            archive.addfile(tar_info(name, size=1, mtime=1.5), io.BytesIO(content))
+    assert len(list_entries(io.BytesIO(buffer.getvalue()))) == 3000
+
+
+def test_what_is_not_counted_as_a_file_is_limited_too(place):
+    one = tar_info("a", size=0).tobuf(tarfile.USTAR_FORMAT)
+    folder = tar_info("d/", type=tarfile.DIRTYPE).tobuf(tarfile.USTAR_FORMAT)
+    junk = tar_info("__MACOSX/x").tobuf(tarfile.USTAR_FORMAT)
+    for again in (folder, junk):
+        data = one + again * 400 + bytes(1024)
+        refuse(data, place, "more than 310 entries", limit_files=70)
+
+
 def test_a_zip_that_lies_about_a_size_is_refused(place):
     honest = make_zip({"a": bytes(1000)})
     size = struct.pack("<L", 1000)

@@ -38,6 +38,12 @@ def test_a_form_of_a_link_that_is_refused_leaves_no_secret(
             (),
             "sent AWS4-HMAC-SHA256 Credential=…",
         ),
+        (
+            "GET /tickets/objects/runs/a/1/log?expires=1&name=x&signature=0aF1 failed",
+            (),
+            "GET /tickets/objects/runs/a/1/log?expires=1&name=x&signature=… failed",
+        ),
+        ("key rs_Kq7-sEcReT_vAlUe0123456789 and rs_short", (), "key rs_… and rs_short"),
         ("%d runs of %s", (3, "routing"), "3 runs of routing"),
     ],
 )

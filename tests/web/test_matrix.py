@@ -168,6 +168,7 @@ PAGES: dict[str, Page] = {
     "worker-drain": Page(post="manage workers", body={"worker": "=north"}),
     "worker-resume": Page(post="manage workers", body={"worker": "=north"}),
     "ledger": view(),
+    "api-reference": Page(get=SIGNED_IN),
     # accounts
     "sign-in": Page(get=PUBLIC, post=PUBLIC, done=422),
     "sign-in-link": Page(get=PUBLIC, post=PUBLIC, names={"secret": "=wrong"}, shown=404, done=404),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 
 from runs.actions import pushes
 from runs.actions.actors import Actor, product
@@ -111,13 +111,36 @@ def test_one_that_never_fits_on_the_disk_holds_up_no_other(
     until(lambda: state(large) == Executable.READY)
 
 
-def test_words_that_the_database_cannot_keep_refuse_the_build(intake: Intake, actor: Actor) -> None:
-    files = app_files()
-    files["app.yaml"] = (
-        b'type: python\nfiles: ["main.py"]\nconfiguration:\n  options:\n    items:\n'
-        b'      - name: a\n        option_type: string\n        description: "a\\0b"\n'
-        b'        default: "x\\0y"\n'
-    )
-    bad = waiting(actor, files)
+def test_what_the_database_refuses_refuses_the_build(
+    intake: Intake, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no outage: waiting would hold up its runs for ever."""
+
+    def refuses(**_: Any) -> bool:
+        raise DataError("value too long for type character varying(32)")
+
+    monkeypatch.setattr(intake_module, "check_executable", refuses)
+    executable = waiting(actor)
     intake.start()
-    until(lambda: state(bad) in {Executable.READY, Executable.FAILED})
+    until(lambda: state(executable) == Executable.FAILED)
+    assert "DataError" in Executable.objects.get(pk=executable.pk).error
+
+
+@pytest.mark.parametrize(
+    ("python", "requirements"),
+    [
+        ("python: {pip-requirements: requirements.txt}", "numpy==1\0"),
+        (f"python: {{version: '3.{'1' * 100}'}}", ""),
+    ],
+)
+def test_what_no_database_keeps_is_found_by_the_check(
+    python: str, requirements: str, intake: Intake, actor: Actor
+) -> None:
+    """Not by the database, which is PostgreSQL or SQLite: one of them would take it."""
+    manifest = f"type: python\nfiles: ['*']\n{python}\n"
+    executable = waiting(actor, app_files(manifest, requirements__txt=requirements))
+    intake.start()
+    until(lambda: state(executable) in {Executable.READY, Executable.FAILED})
+    found = Executable.objects.get(pk=executable.pk)
+    assert "Runsite itself" not in found.error
+    assert ("zero bytes" in found.error) == bool(requirements)

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from runs.actions.applications import LATEST
-from runs.actions.inputs import store_text_input
+from runs.actions.inputs import store_json_input, store_text_input
 from runs.actions.run_targets import resolve_target
 from runs.actions.tracked_inputs import input_of_tracked
 from runs.actions.tracked_results import Source, TrackedResult
@@ -97,8 +97,10 @@ class Wanted:
             return take(upload=upload, content_format=self.content_format), None
         if not given:
             return None, None
-        data = _inline(body.input, self.content_format)
         account = self.request.account
+        if self.content_format == "json" and isinstance(body.input, dict):
+            return store_json_input(account=account, value=body.input), None
+        data = _inline(body.input, self.content_format)
         stored = store_text_input(account=account, content_format=self.content_format, data=data)
         return stored, None
 

@@ -33,7 +33,7 @@ router = Router(tags=["secrets"])
 
 @router.get(
     "applications/{app_id}/secrets",
-    auth=Key("view"),
+    auth=Key("launch"),  # as on the pages: who only looks does not learn what secrets there are
     response={200: SecretsPage, **FAILURES},
     exclude_none=True,
 )
@@ -69,7 +69,7 @@ def create(request: ApiRequest, app_id: str, body: SecretsIn) -> Any:
 
 @router.get(
     "applications/{app_id}/secrets/{collection_id}",
-    auth=Key("view"),
+    auth=Key("launch"),
     response={200: SecretsOut, **FAILURES},
 )
 def read(request: ApiRequest, app_id: str, collection_id: str) -> Any:

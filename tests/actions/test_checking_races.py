@@ -1,0 +1,97 @@
+"""Executables that are checked while somebody else changes what they belong to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection
+
+from runs.actions import checking, pushes
+from runs.actions.actors import product
+from runs.actions.applications import delete_application
+from runs.actions.checking import check_executable
+from runs.actions.pushes import activate_push
+from runs.models import Application, Executable
+from runs.storage import keys, object_store
+from tests.actions.applying import app_files, tar_bytes
+from tests.actions.pushing import Push, activated, sent
+from tests.factories import make_application
+
+pytestmark = pytest.mark.django_db(transaction=True)
+DECLARED = {"requirements": {"executable_type": "python"}}
+
+
+def in_a_thread(act: Callable[[], Any], errors: list[BaseException]) -> threading.Thread:
+    def run() -> None:
+        try:
+            act()
+        except DatabaseError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_an_application_may_be_deleted_while_its_executable_is_checked(
+    good: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both lock the application first, so neither is broken off as a deadlock."""
+    monkeypatch.setattr(pushes, "SMALL_BYTES", 0)
+    application = make_application()
+    archive = tar_bytes(app_files() if good else {"main.py": "1"})
+    executable = activated(application, product(), Push(archive, DECLARED))
+    Executable.objects.filter(pk=executable.pk).update(state="checking", boot_id="b")
+    errors: list[BaseException] = []
+    threads: list[threading.Thread] = []
+    deleting = threading.Event()
+    lock = checking._lock
+
+    def delete() -> None:
+        deleting.set()
+        delete_application(application=application, actor=product())
+
+    def locked(*words: Any) -> Any:
+        found = lock(*words)
+        if not threads:
+            threads.append(in_a_thread(delete, errors))
+            assert deleting.wait(30)
+            threads[0].join(1.5)  # it comes as far as it can
+        return found
+
+    monkeypatch.setattr(checking, "_lock", locked)
+    in_a_thread(
+        lambda: check_executable(executable=executable, boot_id="b", scratch=tmp_path), errors
+    ).join(60)
+    threads[0].join(60)
+    assert errors == []
+    assert not Application.objects.filter(pk=application.pk).exists()
+    prefix = keys.executable_prefix(application.pk, executable.executable_id)
+    assert list(object_store().list(prefix)) == []
+
+
+def test_an_upload_activated_twice_at_once_is_one_executable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first of the two removes the bytes when it has checked them."""
+    application = make_application()
+    sent(application, product(), tar_bytes(app_files()))
+    fetched, made = pushes._fetched, list[Executable]()
+
+    def slower(upload: Any) -> Any:
+        if not made:
+            monkeypatch.setattr(pushes, "_fetched", fetched)
+            made.append(activate_push(application=application, actor=product(), declared=DECLARED))
+        return fetched(upload)
+
+    monkeypatch.setattr(pushes, "_fetched", slower)
+    second = activate_push(application=application, actor=product(), declared=DECLARED)
+    assert made == [second]
+    assert list(application.executables.all()) == made
