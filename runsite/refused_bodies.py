@@ -7,6 +7,7 @@ times.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -15,6 +16,9 @@ LIMIT_BYTES = 512 << 20
 """As much as an executable may have. Who sends more sees the connection end."""
 LIMIT_S = 20.0
 """Clients wait as long for an answer. Looked at between two pieces only."""
+MOST_AT_ONCE = 16
+"""So many senders are listened to at a time; others are answered at once. Who sends nothing more
+holds a thread: whoever has no key must not be able to hold them all."""
 _PIECE = 1 << 18
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -23,8 +27,9 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 class ReadRefusedBodies:
     """Around a WSGI application: an answer of 400 or above goes out when the body has come."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, *, most_at_once: int = MOST_AT_ONCE) -> None:
         self._application = application
+        self._room = threading.BoundedSemaphore(most_at_once)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -41,8 +46,12 @@ class ReadRefusedBodies:
 
         answer = self._application(environ, start)
         # Who asks before sending (`Expect: 100-continue`) has sent nothing yet.
-        if refused and not (environ.get("HTTP_EXPECT") and not body.taken_bytes):
-            _read_rest(body, environ.get("CONTENT_LENGTH", ""))
+        waits = bool(environ.get("HTTP_EXPECT")) and not body.taken_bytes
+        if refused and not waits and self._room.acquire(blocking=False):
+            try:
+                _read_rest(body, environ.get("CONTENT_LENGTH", ""))
+            finally:
+                self._room.release()
         return answer
 
 

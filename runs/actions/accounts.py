@@ -325,11 +325,11 @@ def find_api_key(secret: str) -> ApiKey | None:
     """
     for key in ApiKey.objects.raw(_KEY_IN_FORCE, [hash_secret(secret)]):
         read, db = vars(key), key._state.db
-        names = (key.account_id, read.pop("account_slug"), read.pop("account_name"))
-        key.account = Account.from_db(db, ("id", "slug", "name"), names)
-        names = (key.created_by_id, read.pop("maker_email"), read.pop("maker_name"))
+        owner = (key.account_id, read.pop("account_slug"), read.pop("account_name"))
+        key.account = Account.from_db(db, ("id", "slug", "name"), owner)
+        maker = (key.created_by_id, read.pop("maker_email"), read.pop("maker_name"))
         if key.created_by_id is not None:
-            key.created_by = User.from_db(db, ("id", "email", "name"), names)
+            key.created_by = User.from_db(db, ("id", "email", "name"), maker)
         return key
     return None
 

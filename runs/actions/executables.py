@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import Max
 from django.utils import timezone
 
@@ -194,8 +194,9 @@ def store_build(
                     detail=f"{stored.size} bytes, SHA-256 {stored.sha256}",
                     now=now,
                 )
-    except BaseException:
-        object_store().delete_prefix(prefix)
+    except BaseException as problem:
+        if not (isinstance(problem, OperationalError) and _may_be_written(executable_id)):
+            object_store().delete_prefix(prefix)
         raise
     if known is not None:
         object_store().delete_prefix(prefix)
@@ -204,6 +205,14 @@ def store_build(
     for name, value in adopted.items():
         setattr(application, name, value)
     return executable
+
+
+def _may_be_written(executable_id: str) -> bool:
+    """Whether there is a row, although the database broke off: it may have written it before."""
+    try:
+        return Executable.objects.filter(executable_id=executable_id).exists()
+    except DatabaseError:
+        return True
 
 
 def build_columns(

@@ -133,22 +133,30 @@ def _of_attempt(attempt: Attempt, now: datetime) -> Iterator[Finding]:
 
 def _waiting(now: datetime, account: Account | None) -> list[Finding]:
     """Queued runs past an instant at which something had to happen. One query, of all accounts for
-    the same reason: each half follows the index of its instant."""
+    the same reason: each part follows the index of its instant, or of its hold."""
     late = now - ROOM
     queued = Run.objects.filter(status=Status.QUEUED).order_by()
     expired = queued.filter(expires_at__lt=late).annotate(what=Value("queue limit"))
     retried = queued.filter(hold=Run.WAITS_FOR_RETRY, held_until__lt=late).annotate(
         what=Value("retry")
     )
+    checked = queued.filter(
+        hold=Run.WAITS_FOR_EXECUTABLE, executable__checked_at__lt=late
+    ).annotate(what=Value("executable"))
     texts = {
+        "executable": "Its executable is checked, and it is still held.",
         "queue limit": "It has waited longer than its queue limit.",
         "retry": "The delay of its retry is over, and it is still held.",
     }
     rows: QuerySet[Any, Any] = expired.values_list("what", "run_id", "account_id", "expires_at")
-    both = rows.union(retried.values_list("what", "run_id", "account_id", "held_until"), all=True)
+    every = rows.union(
+        retried.values_list("what", "run_id", "account_id", "held_until"),
+        checked.values_list("what", "run_id", "account_id", "executable__checked_at"),
+        all=True,
+    )
     return [
         Finding(what, texts[what], run_id, account_id, since)
-        for what, run_id, account_id, since in both[:MOST]
+        for what, run_id, account_id, since in every[:MOST]
         if account is None or account_id == account.pk
     ]
 

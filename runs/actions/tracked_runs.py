@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, transaction
 from django.utils import timezone
 
 from runs.actions.actors import Actor
@@ -66,6 +66,7 @@ def record_run(
     cloned_from: Run | None = None,
     managed_input: ManagedInput | None = None,
     warnings: Sequence[str] = (),
+    note: Callable[[Run], None] | None = None,
     now: datetime | None = None,
 ) -> Run:
     """Record a run that was executed elsewhere; it is final when this returns.
@@ -74,6 +75,7 @@ def record_run(
     `created_at` it counts as made now. `execution_s` is how long it took, in seconds. What was sent
     decides the output format: an archive makes it `multi-file`, see `TrackedResult`. `external_id`
     is its id where it was executed; an application takes each once. `warnings` are kept with it.
+    `note` is told of the run in the transaction that writes it.
 
     The application needs no executable. Bytes are stored first, then all rows are written in one
     transaction; queue, keys and waits are left alone. Raises `NotAllowed`, `FieldsInvalid`,
@@ -140,12 +142,23 @@ def record_run(
         _take_over(run, rows, warnings)
         with transaction.atomic():
             _write(run, rows, given, actor, now)
+            if note is not None:
+                note(run)
     except BaseException as problem:
-        object_store().delete_prefix(keys.run_prefix(run.run_id))
+        if not (isinstance(problem, OperationalError) and _may_be_written(run.run_id)):
+            object_store().delete_prefix(keys.run_prefix(run.run_id))
         if external_id and isinstance(problem, IntegrityError):
             _refuse_known(application, external_id)  # somebody recorded it at the same moment
         raise
     return run
+
+
+def _may_be_written(run_id: str) -> bool:
+    """Whether there is a row, although the database broke off: it may have written it before."""
+    try:
+        return Run.objects.filter(run_id=run_id).exists()
+    except DatabaseError:
+        return True
 
 
 def _write(

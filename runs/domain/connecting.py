@@ -49,7 +49,7 @@ def connect_languages(base: str, key: str = "") -> tuple[Language, ...]:
                 ""
                 if secure
                 else "The command line speaks https only, and this address is http. Start the"
-                " console with `./script/server --tls`, or put a proxy with a certificate in front.",
+                " console with `./script/server --tls`, or put a proxy with TLS in front.",
             ),
         ),
         Language(

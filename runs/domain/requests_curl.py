@@ -113,7 +113,7 @@ def _uploaded(request: RunRequest, head: str) -> list[str]:
     return [
         *lines,
         f"ticket=$(curl -sS -X POST {ticket} \\\n  {KEY})",
-        f'curl -sS -T {shlex.quote(sent)} "$({_field("ticket", "upload_url")})"',
+        f'curl -sS -o /dev/null -T {shlex.quote(sent)} "$({_field("ticket", "upload_url")})"',
         _post(head, body),
     ]
 

@@ -149,6 +149,15 @@ def _facts_of(run: Run) -> _Facts:
             EndReason.NOT_STARTED,
             "no executable",
         )
+    if executable.state != Executable.READY:
+        # Its archive is the upload as it came. Runs of it are held, but for those that a process
+        # of an older release submitted.
+        raise CannotStage(
+            f"Build {executable.number} of {run.application} is not checked yet, or was refused."
+            " Launch the run again: then it waits until the build is checked.",
+            EndReason.NOT_STARTED,
+            "not started: build not checked",
+        )
     options = RunOption.objects.filter(run=run, passed=True).order_by("position")
     given = run.input_data
     return _Facts(

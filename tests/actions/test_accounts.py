@@ -221,6 +221,23 @@ def test_a_key_is_kept_as_a_hash_and_found_by_its_text():
     assert key_holder(key).role == "operator"
 
 
+def test_a_key_comes_with_its_account_and_maker_in_one_query(django_assert_num_queries):
+    account = make_account()
+    actor = admin_of(account)
+    made, secret = accounts.create_api_key(
+        account=account, name="k", role="viewer", actor=actor, now=NOW
+    )
+    with django_assert_num_queries(1):
+        key = accounts.find_api_key(secret)
+        assert (key.account, key.account.slug) == (account, account.slug)
+        assert (key.created_by, key.created_by.email) == (actor.user, actor.user.email)
+    for field in ApiKey._meta.concrete_fields:
+        assert getattr(key, field.attname) == getattr(made, field.attname)
+    # What was not read is there all the same.
+    assert key.account.created_at == account.created_at
+    assert key.created_by.is_active is True
+
+
 def test_a_revoked_key_is_found_no_more():
     account = make_account()
     actor = admin_of(account)

@@ -16,6 +16,7 @@ from runs.actions.inputs import (
     scratch_folder,
     store_archive_input,
     store_folder_input,
+    store_json_input,
     store_text_input,
 )
 from runs.actions.previews import preview_input
@@ -55,6 +56,21 @@ def test_the_same_content_is_stored_once_in_an_account():
     assert (file.path, file.size_bytes, first.size_bytes) == ("input.json", 8, 8)
     with inputs.open_input_file(file) as stream:
         assert stream.read() == b'{"a": 1}'
+
+
+def test_an_object_is_stored_in_compact_form_as_its_text_would_be():
+    account = make_account()
+    stored = store_json_input(account=account, value={"a": [1, "é"]})
+    assert stored == store_text_input(
+        account=account, content_format="json", data=b'{"a":[1,"\\u00e9"]}'
+    )
+    assert len(stored_keys()) == 1
+
+
+def test_an_object_with_what_json_has_no_word_for_is_refused_with_its_place():
+    with pytest.raises(InputRejected, match="Line 1, column 6: `NaN` is not JSON"):
+        store_json_input(account=make_account(), value={"a": float("nan")})
+    assert stored_keys() == []
 
 
 def test_a_file_of_ours_is_moved_into_the_store():

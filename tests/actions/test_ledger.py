@@ -17,6 +17,7 @@ from runs.models import (
     Counter,
     EndedProcess,
     EnvironmentBuild,
+    Executable,
     LoopLease,
     Run,
     RunEvent,
@@ -27,6 +28,7 @@ from tests.factories import (
     make_application,
     make_attempt,
     make_build,
+    make_executable,
     make_run,
     make_tracked_run,
     make_worker,
@@ -263,6 +265,16 @@ def test_what_should_not_wait_any_more_is_overdue(application, now, columns, kin
     run = make_run(application, **given)
     found = read_ledger(now).overdue
     assert [(one.kind, one.run_id) for one in found] == [(kind, run.run_id)]
+    assert overdue(now - 2 * LONG) == []
+
+
+def test_a_run_that_is_still_held_although_its_executable_is_checked_is_overdue(application, now):
+    executable = make_executable(application)
+    run = make_run(application, executable=executable, hold=Run.WAITS_FOR_EXECUTABLE)
+    assert overdue(now) == []
+    Executable.objects.filter(pk=executable.pk).update(checked_at=now - LONG)
+    [found] = read_ledger(now).overdue
+    assert (found.kind, found.run_id, found.since) == ("executable", run.run_id, now - LONG)
     assert overdue(now - 2 * LONG) == []
 
 

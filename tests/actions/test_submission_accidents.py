@@ -12,8 +12,10 @@ from runs.actions.accounts import create_api_key
 from runs.actions.actors import Actor, key_holder, product
 from runs.actions.runs import submit_run
 from runs.actions.submissions import digest_of, submit_once
+from runs.actions.tracked_runs import TrackedResult, record_run
 from runs.domain.errors import Conflict
 from runs.models import Application, Executable, Run, Submission
+from runs.storage import object_store
 from tests.actions.submitting import make_app
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -103,3 +105,28 @@ def test_a_request_that_was_given_up_makes_no_run_after_its_key_was_taken_over(a
         )
     assert list(Run.objects.all()) == made
     assert Submission.objects.get().run == made[0]
+
+
+def test_a_run_of_elsewhere_is_recorded_with_its_request_or_not_at_all(
+    app, actor, settings, tmp_path
+):
+    """A process that is killed between the two would leave a run that a repetition doubles."""
+    settings.RUNSITE_DATA_DIR = tmp_path
+
+    def fails(run: Run) -> None:
+        assert Run.objects.filter(pk=run.pk).exists()
+        raise OperationalError("The connection is closed.")
+
+    with pytest.raises(OperationalError):
+        record_run(
+            account=app.account,
+            application=app,
+            actor=actor,
+            status="succeeded",
+            result=TrackedResult(output=b"{}"),
+            input_format="json",
+            output_format="json",
+            note=fails,
+        )
+    assert not Run.objects.exists()
+    assert list(object_store().list("runs/")) == []

@@ -110,11 +110,11 @@ def description(world: ApiWorld) -> Any:
 
     @schema.hook
     def flatmap_path_parameters(context: Any, path_parameters: Any) -> Any:
-        return _some_of_the_world(path_parameters, world, in_path=True)
+        return _some_of_the_world(path_parameters, world, in_path=True, in_address=True)
 
     @schema.hook
     def flatmap_query(context: Any, query: Any) -> Any:
-        return _some_of_the_world(query, world)
+        return _some_of_the_world(query, world, in_address=True)
 
     @schema.hook
     def flatmap_body(context: Any, body: Any) -> Any:
@@ -124,7 +124,9 @@ def description(world: ApiWorld) -> Any:
 
 
 @st.composite
-def _some_of_the_world(draw: Any, value: Any, world: ApiWorld, in_path: bool = False) -> Any:
+def _some_of_the_world(
+    draw: Any, value: Any, world: ApiWorld, in_path: bool = False, in_address: bool = False
+) -> Any:
     """`value` with ids of the world, words that mean something and hostile ones in places."""
     if isinstance(value, list):
         return [draw(_some_of_the_world(inner, world)) for inner in value[:20]]
@@ -141,8 +143,14 @@ def _some_of_the_world(draw: Any, value: Any, world: ApiWorld, in_path: bool = F
         elif name in WORDS and chance < 6:
             found[name] = draw(st.sampled_from(WORDS[name]))
         elif isinstance(inner, str) and chance == 9:
-            # Nothing at all or a slash would be the path of another operation.
-            texts = [text for text in HOSTILE if not in_path or (text and "/" not in text)]
+            # Nothing at all or a slash would be the path of another operation; and half a
+            # character cannot be written into an address.
+            texts = [
+                text
+                for text in HOSTILE
+                if not (in_path and (not text or "/" in text))
+                and not (in_address and "\ud800" in text)
+            ]
             found[name] = draw(st.sampled_from(texts))
         else:
             found[name] = draw(_some_of_the_world(inner, world))

@@ -296,6 +296,23 @@ def test_a_clone_names_its_original_and_an_experiment_is_kept(program, app):
     assert refused(program, {"batch_experiment_id": "x" * 200})[0] == 400
 
 
+def test_a_clone_that_brings_no_input_has_that_of_its_original(program, app):
+    """The client brings none, and says json, when the original read text."""
+    formats = {"input": {"type": "text"}, "output": {"type": "json"}}
+    first = submitted(program, {"input": "some text", "configuration": {"format": formats}})
+    cloned = {"tracking": {"cloned_run_id": first.run_id}, "configuration": {"format": JSON}}
+
+    run = submitted(program, {"input": None, **cloned})
+    other = submitted(program, {"input": {"a": 1}, **cloned})
+
+    assert (run.input_data, run.input_format, run.output_format) == (
+        *(first.input_data, "text"),
+        "json",
+    )
+    assert bytes_of(other.input_data) == b'{"a":1}'
+    assert (other.input_format, other.cloned_from) == ("json", first)
+
+
 @pytest.mark.parametrize("kind", ["standard", "", None, "external"])
 def test_types_of_runs_that_are_fine(program, app, kind):
     run = submitted(program, {"configuration": {"run_type": {"type": kind, "definition_id": ""}}})

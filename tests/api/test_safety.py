@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from runs.actions.accounts import change_role
 from runs.actions.actors import product
+from runs.domain.manifest import manifest_to_json, parse_manifest
 from runs.models import Account, Run, RunOption
 from tests.api.conftest import Program
 from tests.factories import make_application, make_executable, make_member
@@ -118,3 +120,27 @@ def test_nobody_fills_the_disk_to_its_end(account: Account, program: Program, se
         assert "too little to take this" in answer.json()["error"]
     assert not Run.objects.exists()
     assert account.uploads.get().size_bytes == 2
+
+
+def test_who_does_not_see_an_option_may_not_set_it(account: Account):
+    text = """
+        type: python
+        runtime: ghcr.io/nextmv-io/runtime/python:3.11
+        files: [main.py]
+        configuration:
+          options:
+            items:
+              - {name: open, option_type: string, default: a}
+              - {name: inner, option_type: string, default: a, ui: {hidden_from: [operator]}}
+    """
+    manifest = manifest_to_json(parse_manifest(textwrap.dedent(text)))
+    make_executable(make_application(account, application_id="mine"), manifest=manifest)
+    operator, developer = Program(account, "operator"), Program(account, "developer")
+    body = {"input": {}, "options": {"open": "b", "inner": "b"}}
+    for path in (RUNS, f"{RUNS}?instance_id=latest"):
+        answer = operator.send("POST", path, body)
+        assert answer.status_code == 400
+        assert "`inner` cannot be set by the role operator" in answer.json()["error"]
+    assert not account.runs.exists()
+    assert operator.send("POST", RUNS, {"input": {}, "options": {"open": "b"}}).status_code == 202
+    assert developer.send("POST", RUNS, body).status_code == 202

@@ -21,15 +21,19 @@ SCRIPTS = sorted(
     if "\ndef main() -> None:" in path.read_text()
 )
 SMALL = {
+    "api_polls.py": ("--seconds", "0.3", "--clients", "2"),
     "chaos.py": ("--runs", "20", "--minutes", "0.2", "--lease", "4"),
     "claim.py": ("--runs", "300", "--repeats", "2"),
     "heartbeats.py": ("--workers", "3"),
+    "inline_run.py": ("--mb", "0.2", "--runs", "2"),
+    "push.py": ("--mb", "6", "--small-mb", "0.1", "--repeats", "1"),
     "recovery.py": ("--kills", "1"),
     "startup.py": ("--repeats", "1"),
     "idle.py": ("--seconds", "0.5", "--settle", "0"),
     "submit_to_start.py": ("--runs", "2"),
     "submit_to_end.py": ("--runs", "2"),
     "throughput.py": ("--runs", "4"),
+    "transfer.py": ("--mb", "20", "--repeats", "1"),
     "workers.py": ("--runs", "4", "--workers", "1", "2"),
     "expected_start.py": ("--history", "10", "--batches", "1", "--runs", "4"),
     "line_to_browser.py": ("--lines", "5", "--watchers", "2", "--printing", "2"),

@@ -45,6 +45,17 @@ class Live:
         return self.console.base
 
     @property
+    def bucket(self) -> bool:
+        """Whether files are in a bucket, whose own addresses are handed out."""
+        return self.kind == "servers"
+
+    def signs(self, url: str) -> bool:
+        """Whether `url` is absolute and of the place where files are: here, or the bucket."""
+        if self.bucket:
+            return url.startswith("http") and "X-Amz-Signature=" in url
+        return url.startswith(self.base + "/") and "?" in url
+
+    @property
     def client(self) -> cloud.Client:
         """The SDK's client for this console."""
         return cloud.Client(api_key=self.secret, url=self.base)

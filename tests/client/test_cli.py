@@ -250,12 +250,13 @@ def test_runs_are_tracked_and_compared(shell: Shell, ended: str, tmp_path: Path)
 def test_a_failed_run_is_tracked_with_its_message(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "output.json").write_text("{}")
     (tmp_path / "input.json").write_text("{}")
+    (tmp_path / "log.txt").write_text("[info] hello\n[/end] bye\n")
 
     found, closed = at_once(
         lambda: shell.json(
             *("run", "track", "--status", "failed", "--error-msg", "no plan was found"),
             *("--duration", "7", "--output", str(tmp_path / "output.json")),
-            *("--content-format", "json"),
+            *("--content-format", "json", "--logs", str(tmp_path / "log.txt")),
             given="{}",
         ),
         lambda: shell.run(
@@ -263,10 +264,19 @@ def test_a_failed_run_is_tracked_with_its_message(shell: Shell, tmp_path: Path) 
             *("--output", str(tmp_path / "output.json"), "--content-format", "json"),
         ),
     )
-    information = shell.json("run", "information", "--run-id", found["run_id"])
+    run = ("--run-id", found["run_id"])
+    information, shown, _saved = at_once(
+        lambda: shell.json("run", "information", *run),
+        lambda: shell.run("run", "logs", *run),
+        lambda: shell.ok("run", "logs", *run, "--output", str(tmp_path / "saved.txt")),
+    )
 
     assert information["metadata"]["status_v2"] == "failed"
     assert information["metadata"]["error"] == "no plan was found"
+    # docs/api.md: the command line takes words in brackets for colors; a file has all of it.
+    assert shown.returncode != 0
+    assert "closing tag '[/end]'" in said(shown)
+    assert (tmp_path / "saved.txt").read_text() == "[info] hello\n[/end] bye\n"
     # Contract 5.25: a closed stdin is taken for the input.
     assert closed.returncode != 0
     assert "stdin" in said(closed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
@@ -138,3 +139,22 @@ def test_the_organization_is_the_account_of_the_key(site: Live) -> None:
         account.update(name="Renamed")
     with pytest.raises(requests.HTTPError, match="403"):
         cloud.Account.new(client=site.client, name="x", admins=["a@example.com"])
+
+
+def test_methods_that_are_broken_in_the_client_itself(site: Live, probe: cloud.Application) -> None:
+    """Section 7 of the contract, and docs/api.md: we learn it when a release mends one."""
+    account = cloud.Account.get(client=site.client, account_id="demo")
+    ticket = probe.upload_url()
+    for broken in (
+        account.queue,
+        lambda: probe.upload_large_input(input={}, upload_url=ticket),
+        lambda: cloud.Client(api_key="k", url=site.base, configuration_file="none.yaml"),
+    ):
+        with pytest.raises(TypeError, match="'module' object is not callable"):
+            broken()
+    # A large text cannot be read back: the client takes it for an archive.
+    run = probe.new_run_with_result(input="x" * 5_300_000, polling_options=soon())
+    assert run.output is not None
+    assert run.output["solution"]["given"] == 5_300_000
+    with pytest.raises(shutil.ReadError):
+        probe.run_input(run.id)

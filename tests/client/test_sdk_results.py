@@ -30,7 +30,7 @@ def made(probe: cloud.Application, given: Any = None, **options: str) -> cloud.A
 def raw_output(site: Live, path: str) -> bytes:
     """The bytes behind `…/output?format=url`, fetched without a key."""
     url = site.client.request("GET", f"{path}/output", query_params={"format": "url"}).json()["url"]
-    assert url.startswith(site.base + "/"), url
+    assert site.signs(url), url
     return requests.get(url, timeout=20).content
 
 
@@ -314,6 +314,13 @@ def test_a_clone_has_the_input_and_options_of_its_original(
     assert other.output is not None
     assert other.output["solution"]["given"] == {"b": 2}
     assert other.output["solution"]["arguments"] == ["-label", "y"]
+    # The client brings no input and says json when the original read text: we take that of the
+    # original.
+    text = probe.new_run_with_result(input="plain text", polling_options=soon())
+    again = probe.clone_run_with_result(text.id, polling_options=soon())
+    assert again.output is not None
+    assert again.output["solution"]["given"] == "plain text"
+    assert again.metadata.format.format_input.input_type.value == "text"
     (tmp_path / "a.txt").write_text("a")
     of_folder = folders.new_run_with_result(
         input_dir_path=str(tmp_path),

@@ -41,6 +41,8 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
         "actions/test_pushes.py::test_runs_wait_for_a_large_push_and_go_on_in_its_environment",
         "actions/test_pushes.py::test_a_refused_push_ends_its_runs_and_the_one_before_is_in_use",
         "actions/test_pushes.py::test_runs_that_an_accident_left_behind_are_let_go",
+        "actions/test_checking_races.py::"
+        "test_runs_submitted_while_a_check_ends_are_let_go_and_obey_their_key",
     ),
     "queued, is to be tried again": (
         "supervision/test_held_runs.py::"
@@ -127,11 +129,14 @@ PROVED_BY: dict[str, tuple[str, ...]] = {
     ),
     "executable waiting to be checked": (
         "worker/test_intake.py::test_what_waits_is_checked_in_the_order_of_the_pushes",
+        "worker/test_intake_accidents.py::test_one_that_never_fits_on_the_disk_holds_up_no_other",
     ),
     "executable being checked": (
         "worker/test_intake.py::test_what_a_former_boot_began_is_checked_again",
         "worker/test_intake.py::test_a_store_that_is_away_is_waited_for",
         "queue/test_reaper.py::test_an_executable_whose_checker_is_gone_waits_again",
+        "worker/test_intake_accidents.py::test_one_that_was_taken_without_an_answer_is_checked",
+        "worker/test_intake_accidents.py::test_what_the_database_refuses_refuses_the_build",
     ),
     "request to submit a run is remembered": (
         "supervision/test_duties.py::test_requests_of_yesterday_are_forgotten",

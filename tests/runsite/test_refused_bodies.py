@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import pytest
 
@@ -64,6 +65,40 @@ def test_only_so_much_is_read_and_only_so_long(monkeypatch):
     assert SIZE - 1_000_000 < left < SIZE - 400_000
     monkeypatch.setattr(refused_bodies, "LIMIT_S", 0.0)
     assert ask("403 No")[0] == SIZE
+
+
+def test_senders_that_send_nothing_more_do_not_hold_everybody():
+    stalled, over = threading.Semaphore(0), threading.Event()
+
+    class Stalled(io.BytesIO):
+        def read(self, size=-1):
+            stalled.release()
+            assert over.wait(20)
+            return b""
+
+    def refuse(environ, start_response):
+        start_response("401 Unauthorized", [])
+        return [b"words"]
+
+    def ask_stalled():
+        environ = {"CONTENT_LENGTH": "9", "wsgi.input": Stalled()}
+        answers.append(application(environ, lambda *words: None))
+
+    answers: list[object] = []
+    application = ReadRefusedBodies(refuse, most_at_once=2)
+    senders = [threading.Thread(target=ask_stalled) for _ in range(2)]
+    for sender in senders:
+        sender.start()
+    for _ in senders:
+        assert stalled.acquire(timeout=20)
+    ask_stalled()  # has no room, so it is not listened to
+    assert answers == [[b"words"]]
+    over.set()
+    for sender in senders:
+        sender.join(20)
+    assert answers == [[b"words"]] * 3
+    ask_stalled()
+    assert stalled.acquire(timeout=20)  # there is room again
 
 
 def test_a_sender_that_goes_is_no_error():

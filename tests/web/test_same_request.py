@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runs.domain.status import Status
-from runs.models import Account, Application
+from runs.models import Account, Application, RunOption
 from tests.factories import (
     make_instance,
     make_managed_input,

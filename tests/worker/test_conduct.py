@@ -110,6 +110,17 @@ def test_a_broken_archive_ends_the_run_and_says_why(bench: Bench, app: Any) -> N
     assert "Upload the application again" in run.detail
 
 
+def test_nothing_is_made_of_a_build_that_is_not_checked(bench: Bench, app: Any) -> None:
+    """A process of an older release submits runs that are not held."""
+    run = bench.submit(app)
+    Executable.objects.filter(application=app).update(state=Executable.WAITING)
+    bench.conductor(bench.claim())
+    run.refresh_from_db()
+    assert (run.status, run.end_reason) == (Status.FAILED, EndReason.NOT_STARTED)
+    assert run.error == "not started: build not checked"
+    assert list(bench.places.executables.iterdir()) == []
+
+
 def test_a_missing_input_ends_the_run_and_names_it(bench: Bench, app: Any) -> None:
     given = _input(app)
     object_store().delete(InputFile.objects.get(input_data=given).key)

@@ -19,8 +19,8 @@ from runs.api.auth import ApiRequest
 from runs.api.v1.finding import find_instance, named_run, named_upload
 from runs.api.v1.schemas.runs import ConfigurationIn, RunIn, TrackedIn
 from runs.domain.content import FORMATS, is_folder_format
-from runs.domain.errors import FieldsInvalid, InputRejected
-from runs.domain.options import LONGEST_NAME, MOST_OPTIONS, to_wire
+from runs.domain.errors import FieldsInvalid, InputRejected, OptionsInvalid
+from runs.domain.options import LONGEST_NAME, MOST_OPTIONS, to_wire, visible_to
 from runs.models import Application, InputData, Instance, ManagedInput, Run
 
 LONGEST_EXPERIMENT_ID = 128
@@ -82,6 +82,34 @@ class Wanted:
             return instance.output_format
         return "json" if self.content_format == "text" else self.content_format
 
+    @property
+    def original(self) -> Run | None:
+        """The run whose input is taken: a clone that brings none has that of the run it names.
+
+        The client brings none, and says json, when the original read text.
+        """
+        run = self.cloned_from
+        if self.body.result is not None or run is None or run.input_data is None:
+            return None
+        brings = any(getattr(self.body, name) not in (None, "") for name in _SOURCES)
+        return None if brings else run
+
+    def check_visible(self) -> None:
+        """Raise `OptionsInvalid` for options that the manifest hides from the role of the key.
+
+        As on the form: who does not see an option may not set it.
+        """
+        if not self.options:
+            return
+        role = self.request.actor.role
+        target = resolve_target(
+            application=self.application, instance=self.instance, use_latest=self.use_latest
+        )
+        hidden = {item.name for item in target.manifest.options.items if not visible_to(item, role)}
+        text = "`{}` cannot be set by the role {}; leave it out."
+        if errors := {name: [text.format(name, role)] for name in self.options if name in hidden}:
+            raise OptionsInvalid(errors)
+
     def take_input(self) -> tuple[InputData | None, ManagedInput | None]:
         """The input, stored; and the managed one that it is. Raises what the actions raise."""
         body = self.body
@@ -96,7 +124,7 @@ class Wanted:
             take = input_of_upload if body.result is None else input_of_tracked
             return take(upload=upload, content_format=self.content_format), None
         if not given:
-            return None, None
+            return (self.original.input_data if self.original else None), None
         account = self.request.account
         if self.content_format == "json" and isinstance(body.input, dict):
             return store_json_input(account=account, value=body.input), None
@@ -163,6 +191,9 @@ def read_request(
         cloned_from=_cloned(request, body),
         batch_experiment_id=(body.batch_experiment_id or "").strip(),
     )
+    if wanted.original is not None:
+        wanted.input_format = wanted.original.input_format
+        wanted.output_format = wanted.original.output_format
     if len(wanted.batch_experiment_id) > LONGEST_EXPERIMENT_ID:
         text = f"An id has at most {LONGEST_EXPERIMENT_ID} characters."
         raise FieldsInvalid({"batch_experiment_id": [text]})

@@ -179,6 +179,7 @@ def _submit(request: ApiRequest, application: Application, wanted: Wanted, note:
     body, configuration = wanted.body, wanted.configuration
     queuing = configuration.queuing
     collection_id = configuration.secrets_collection_id
+    wanted.check_visible()
     input_data, managed_input = wanted.take_input()
     with transaction.atomic():
         run = submit_run(
@@ -215,7 +216,7 @@ def _record(request: ApiRequest, application: Application, wanted: Wanted, note:
     """Record a run that was executed elsewhere."""
     body, sent = wanted.body, wanted.tracked
     input_data, managed_input = wanted.take_input()
-    run = record_run(
+    return record_run(
         account=request.account,
         application=application,
         actor=request.actor,
@@ -234,6 +235,5 @@ def _record(request: ApiRequest, application: Application, wanted: Wanted, note:
         source="api",
         batch_experiment_id=wanted.batch_experiment_id,
         cloned_from=wanted.cloned_from,
+        note=note,
     )
-    note(run)
-    return run
