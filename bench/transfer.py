@@ -41,8 +41,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
         taken.sendall(b"k")
         taken.recv(1)
         file.seek(0)
-        while got := file.readinto(buffer):
-            taken.sendall(buffer[:got])
+        taken.sendfile(file)
 """
 
 

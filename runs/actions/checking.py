@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DataError, IntegrityError, ProgrammingError, transaction
+from django.db import DataError, IntegrityError, ProgrammingError, connection, transaction
 from django.utils import timezone
 
 from runs.actions.actors import product
@@ -29,6 +29,11 @@ logger = logging.getLogger(__name__)
 
 BATCH = 1000
 UNCHECKED = (Executable.WAITING, Executable.CHECKING)
+_ANYTHING = f"""
+    SELECT EXISTS (SELECT 1 FROM runs_executable WHERE state = '{Executable.WAITING}')
+        OR EXISTS (SELECT 1 FROM runs_run WHERE status = '{Status.QUEUED.value}'
+            AND hold = '{Run.WAITS_FOR_EXECUTABLE}')
+"""
 
 
 def check_executable(
@@ -133,6 +138,17 @@ def fail_check(
     _forget_bytes(held.archive_key)
     release_held(executable.pk, now=now)
     return True
+
+
+def is_anything_to_check() -> bool:
+    """Whether an executable waits to be checked, or a run for that.
+
+    Each worker asks every second: in words of our own, of two small indexes, it costs it next to
+    nothing.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_ANYTHING)
+        return bool(cursor.fetchone()[0])
 
 
 def release_left(now: datetime) -> int:

@@ -13,6 +13,7 @@ from typing import Any, cast
 from django.core.exceptions import RequestDataTooBig
 from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.encoding import escape_uri_path
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
@@ -91,7 +92,7 @@ def install(api: NinjaAPI) -> None:
 
     @api.exception_handler(StorageError)
     def on_store(request: HttpRequest, error: StorageError) -> HttpResponse:
-        logger.warning("the store failed at %s %s: %s", request.method, request.path, error)
+        logger.warning("the store failed at %s %s: %s", request.method, shown_path(request), error)
         if isinstance(error, ObjectMissing):
             return error_response(404, "This file is not in the store any more.")
         return error_response(503, "The store of files cannot be used now. Try again in a minute.")
@@ -109,10 +110,17 @@ def unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
         text = "A text of the request holds a zero byte or half a character. Remove it."
         return error_response(400, text)
     if is_database_away(error):
-        logger.warning("the database failed at %s %s: %s", request.method, request.path, error)
+        logger.warning(
+            "the database failed at %s %s: %s", request.method, shown_path(request), error
+        )
         return error_response(503, _AWAY)
-    logger.error("error at %s %s", request.method, request.path, exc_info=error)
+    logger.error("error at %s %s", request.method, shown_path(request), exc_info=error)
     return error_response(500, _BROKEN)
+
+
+def shown_path(request: HttpRequest) -> str:
+    """The path for a line of the log: with escapes, so that nobody writes a line of their own."""
+    return escape_uri_path(request.path)
 
 
 def not_found(request: HttpRequest) -> HttpResponse:

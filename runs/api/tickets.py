@@ -17,7 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from runs.actions.run_archives import archive_of_run
 from runs.actions.tickets import check_ticket, receive_upload
-from runs.api.errors import error_response, not_found, status_of, unexpected
+from runs.api.errors import error_response, not_found, shown_path, status_of, unexpected
 from runs.domain.downloads import POLICY, harmless_type, safe_name, wanted_range
 from runs.domain.errors import NotFound, RunsiteError
 from runs.storage import ObjectMissing, StorageError, object_store
@@ -47,7 +47,9 @@ def _answers(*methods: str) -> Callable[[View], View]:
             except RunsiteError as error:
                 return error_response(status_of(error), error.message)
             except StorageError as error:
-                logger.warning("the store failed at %s %s: %s", request.method, request.path, error)
+                logger.warning(
+                    "the store failed at %s %s: %s", request.method, shown_path(request), error
+                )
                 return error_response(
                     503, "The store of files cannot be used now. Try again in a minute."
                 )

@@ -13,7 +13,12 @@ from django.db import DatabaseError, DataError, IntegrityError, ProgrammingError
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from runs.actions.checking import check_executable, fail_check, release_left
+from runs.actions.checking import (
+    check_executable,
+    fail_check,
+    is_anything_to_check,
+    release_left,
+)
 from runs.models import Executable
 from runs.storage import StorageError
 from runs.worker.places import Places
@@ -67,10 +72,11 @@ class Intake:
                     # what this one took without knowing, or could not give back.
                     _give_back(Executable.objects.filter(worker_name=self._worker_name))
                     settled = True
-                release_left(timezone.now())  # first: a check may take minutes, or fail
-                while not self._over.is_set() and (taken := self._next()) is not None:
-                    self._check(taken)
-                    release_left(timezone.now())
+                if is_anything_to_check():
+                    release_left(timezone.now())  # first: a check may take minutes, or fail
+                    while not self._over.is_set() and (taken := self._next()) is not None:
+                        self._check(taken)
+                        release_left(timezone.now())
                 failing = False
             except Exception as error:  # a dead intake would hold every run that waits for it
                 if not failing:

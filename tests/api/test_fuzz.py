@@ -249,7 +249,8 @@ def test_no_generated_request_breaks_anything(world: ApiWorld, part: int) -> Non
         for mode in GenerationMode:
             strategy = operation.as_strategy(generation_mode=mode)
             sent += fuzz(strategy, world, findings, EXAMPLES)
-    print(f"part {part}: {sent} requests, {dict(findings.statuses)}")
+        told = f"{sent} requests, {dict(findings.statuses)}, {len(findings.wrong)} findings"
+        print(f"part {part}, {operation.label}: {told}", flush=True)
     assert not findings.wrong, "\n\n".join(findings.wrong.values())
     assert sent >= (20_000 if LONG else 2_000) / PARTS
     well = sum(number for status, number in findings.statuses.items() if status < 300)

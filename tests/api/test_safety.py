@@ -14,6 +14,7 @@ from runs.actions.accounts import change_role
 from runs.actions.actors import product
 from runs.domain.manifest import manifest_to_json, parse_manifest
 from runs.models import Account, Run, RunOption
+from runs.storage import StorageError
 from tests.api.conftest import Program
 from tests.factories import make_application, make_executable, make_member
 
@@ -144,3 +145,19 @@ def test_who_does_not_see_an_option_may_not_set_it(account: Account):
     assert not account.runs.exists()
     assert operator.send("POST", RUNS, {"input": {}, "options": {"open": "b"}}).status_code == 202
     assert developer.send("POST", RUNS, body).status_code == 202
+
+
+def test_nobody_writes_lines_into_the_log(
+    program: Program, monkeypatch: pytest.MonkeyPatch, caplog
+):
+    def broken(*_: object) -> None:
+        raise StorageError("away")
+
+    monkeypatch.setattr("runs.api.v1.applications.find_application", broken)
+    path = "/v1/applications/x%0A2026-01-01%20ERROR%20forged"
+    assert program.send("GET", path).status_code == 503
+    monkeypatch.setattr("runs.api.v1.applications.find_application", lambda *_: 1 // 0)
+    assert program.send("GET", path).status_code == 500
+    lines = [one.getMessage() for one in caplog.records if one.name.startswith("runs.")]
+    assert len(lines) == 2
+    assert not [line for line in lines if "\n" in line or path not in line]

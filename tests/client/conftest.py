@@ -50,10 +50,13 @@ class Live:
         return self.kind == "servers"
 
     def signs(self, url: str) -> bool:
-        """Whether `url` is absolute and of the place where files are: here, or the bucket."""
-        if self.bucket:
-            return url.startswith("http") and "X-Amz-Signature=" in url
-        return url.startswith(self.base + "/") and "?" in url
+        """Whether `url` is absolute, signed, and of this console or of its bucket.
+
+        What is packed while it is read comes from the console, also where there is a bucket.
+        """
+        if url.startswith(f"{self.base}/tickets/"):
+            return "signature=" in url
+        return self.bucket and url.startswith("http") and "X-Amz-Signature=" in url
 
     @property
     def client(self) -> cloud.Client:

@@ -236,6 +236,7 @@ def test_an_upload_needs_no_key_but_the_right_address(site: Live, probe: cloud.A
     # Contract 5.9 and 5.10: absolute, signed, no key; without the signature nothing is taken.
     ticket = probe.upload_url()
     assert site.signs(ticket.upload_url), ticket.upload_url
+    assert ("X-Amz-Signature=" in ticket.upload_url) == site.bucket
     if not site.bucket:
         bare, _, signature = ticket.upload_url.rpartition("?")
         assert signature
