@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 BATCH = 1000
 UNCHECKED = (Executable.WAITING, Executable.CHECKING)
 _ANYTHING = f"""
-    SELECT EXISTS (SELECT 1 FROM runs_executable WHERE state = '{Executable.WAITING}')
+    SELECT EXISTS (SELECT 1 FROM runs_executable
+            WHERE state IN ('{Executable.WAITING}', '{Executable.CHECKING}')
+            AND state = '{Executable.WAITING}')
         OR EXISTS (SELECT 1 FROM runs_run WHERE status = '{Status.QUEUED.value}'
             AND hold = '{Run.WAITS_FOR_EXECUTABLE}')
 """

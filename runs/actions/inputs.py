@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -355,6 +356,21 @@ def check_room(size_bytes: int = 0) -> None:
             f"The disk of the server has {size_words(free)} left, too little to take this. Tell the"
             " people who run this console, and send it again later."
         )
+
+
+def sweep_scratch(older_than_s: float, *, now_s: float) -> int:
+    """Remove what killed processes left in the scratch folder so long ago; how many entries."""
+    count = 0
+    for entry in scratch_folder().iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if now_s - entry.lstat().st_mtime < older_than_s:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+            count += not entry.exists()
+    return count
 
 
 def scratch_folder() -> Path:

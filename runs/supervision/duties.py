@@ -13,6 +13,7 @@ from django.contrib.sessions.models import Session
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, ProtectedError
 
+from runs.actions.inputs import sweep_scratch
 from runs.models import (
     Executable,
     InputData,
@@ -158,8 +159,9 @@ def prune_inputs(now: datetime) -> int:
 
 
 def sweep_store(now: datetime) -> int:
-    """Remove what writers that were killed left in the store; how many files."""
-    return object_store().sweep(SWEEP_AFTER_S)
+    """Remove what writers that were killed left in the store and on their way to it; how many."""
+    left = sweep_scratch(SWEEP_AFTER_S, now_s=time.time())
+    return left + object_store().sweep(SWEEP_AFTER_S)
 
 
 def prune_links(now: datetime) -> int:

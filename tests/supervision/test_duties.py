@@ -174,6 +174,26 @@ def test_an_input_that_is_stored_again_counts_as_new(settings: Any, data_dir: Pa
     assert duties.prune_inputs(timezone.now()) == 0
 
 
+def test_what_a_killed_process_left_on_its_way_to_the_store_goes(
+    settings: Any, data_dir: Path
+) -> None:
+    settings.RUNSITE_DATA_DIR = data_dir
+    (data_dir / "tmp").mkdir()
+    for name, age_s in (("old", 2 * duties.SWEEP_AFTER_S), ("young", 0)):
+        folder = data_dir / "tmp" / f"build-{name}"
+        folder.mkdir()
+        (folder / "file").write_bytes(b"half")
+        (data_dir / "tmp" / f"upload-{name}").write_bytes(b"half")
+        at = time.time() - age_s
+        os.utime(folder, (at, at))
+        os.utime(data_dir / "tmp" / f"upload-{name}", (at, at))
+    assert duties.sweep_store(timezone.now()) == 2
+    assert sorted(path.name for path in (data_dir / "tmp").iterdir()) == [
+        "build-young",
+        "upload-young",
+    ]
+
+
 def test_what_a_killed_writer_left_in_the_store_goes(settings: Any, data_dir: Path) -> None:
     settings.RUNSITE_DATA_DIR = data_dir
     object_store().put_bytes("runs/a/1/log", b"kept")

@@ -96,7 +96,12 @@ def test_inputs_are_named_as_the_api_names_them(ann: Browser, routing: Applicati
 def test_an_option_that_the_role_does_not_see_is_not_shown(
     ann: Browser, operator: Browser, routing: Application
 ) -> None:
-    run = make_run(routing, status=Status.SUCCEEDED, requested_options={"seed": 777, "vehicles": 3})
+    run = make_run(
+        routing,
+        status=Status.SUCCEEDED,
+        executable=routing.executable,
+        requested_options={"seed": 777, "vehicles": 3},
+    )
     RunOption.objects.create(
         account=run.account, application=routing, run=run, name="seed", text="777", source="run"
     )
