@@ -489,6 +489,8 @@ LOGGING = {
     "loggers": {
         "runs": {"level": RUNSITE_LOG_LEVEL},
         "runsite": {"level": RUNSITE_LOG_LEVEL},
+        # Whoever sends a wrong host gets 400; two tracebacks each would roll the log over.
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
         # The default configuration mails errors and prints only in DEBUG.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},

@@ -31,7 +31,6 @@ from tests.factories import (
     make_user,
     make_version,
     make_worker,
-    make_worker,
 )
 
 pytestmark = pytest.mark.django_db
