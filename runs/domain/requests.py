@@ -1,5 +1,8 @@
-"""What is done on a page, as requests that a program sends: curl, the Python client, its command
-line. Values go in, text comes out; no text of a person is ever more than one quoted word in it."""
+"""What is done on a page, as a request that a program sends: the values, and how they are written.
+
+The texts are made in `requests_curl` and `requests_client`. No text of a person is ever more than
+one quoted word in them.
+"""
 
 from __future__ import annotations
 

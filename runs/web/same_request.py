@@ -105,7 +105,7 @@ def _clean_values(form: LaunchForm) -> dict[str, Any]:
         initial = {name: form[name].value() for name in form.fields}
         given = {name: value for name, value in initial.items() if value is not None}
         form = LaunchForm(given, **form.made_with)
-    form.full_clean()
+        form.full_clean()  # never that of the page: messages that others put there would be gone
     return dict(getattr(form, "cleaned_data", {}))
 
 

@@ -126,7 +126,9 @@ def test_an_archive_is_unpacked_with_its_paths_as_they_are(any_store):
 
 
 @pytest.mark.parametrize(
-    "data", [b"no archive", b"", tar_gz({"../up": b"x"}), tar_gz({"a": b"x" * 100})[:-20]]
+    "data",
+    [b"no archive", b"", tar_gz({"../up": b"x"}), tar_gz({"a": b"x" * 100})[:-20]],
+    ids=["no archive", "nothing", "hostile", "cut off"],
 )
 def test_a_bad_archive_is_refused_with_its_name_and_nothing_stays(data):
     upload = filled(data)

@@ -86,9 +86,12 @@ def test_a_kept_answer_is_as_described(name: str):
     assert [f"{list(one.path)}: {one.message}" for one in faults] == []
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", sorted(set(GOLDEN) - {"run_output_url"}))
 def test_the_comparison_would_notice(name: str):
-    """A key that nobody described, and one that is missing, are both seen."""
+    """A key that nobody described, and one that is missing, are both seen.
+
+    But in an output, which may be any object.
+    """
     answer = _answer(name)
     whole = answer[0] if isinstance(answer, list) else answer
     whole["nobody described this"] = 1

@@ -365,7 +365,6 @@ def test_addresses_written_otherwise_are_no_address_and_lead_nowhere(world: ApiW
         "/v1",
         "/v1/",
         "/v0/internal/tools",
-        "/v2/applications",
         "/v1/applications/",
         "//v1/applications",
         "///v1//applications",
@@ -384,18 +383,15 @@ def test_addresses_written_otherwise_are_no_address_and_lead_nowhere(world: ApiW
         f"/v1/applications/{app_id}%20",
         f"/v1/applications/{app_id};x=1",
         f"/v1/applications/{app_id}.json",
-        f"/V1/applications/{app_id}",
         f"/v1/Applications/{app_id}",
         "/v1/marketplace/apps",
         "/v1/enterprise/sso",
     ):
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-            answer = send(world, method, path, b"{}")
-            outside = not path.lower().lstrip("/").startswith(("v1", "v0")) or path[:3] == "/V1"
-            if outside:
-                continue  # pages, which answer as pages do
+            # With the host: the test client takes what follows two slashes for one.
+            answer = send(world, method, f"http://testserver{path}", b"{}")
             found = fault(answer, method)
-            if found or answer.status_code != 404:
+            if found or answer.status_code not in {404, 405}:
                 wrong.append((method, path, answer.status_code, found, answer.said[-200:]))
     assert wrong == []
 
@@ -403,7 +399,18 @@ def test_addresses_written_otherwise_are_no_address_and_lead_nowhere(world: ApiW
 def test_hostile_headers_break_nothing(world: ApiWorld) -> None:
     path = f"/v1/applications/{world.names['app_id']}/runs"
     wrong = []
-    values = ("", "\0", "x" * 100_000, "\u20ac", "-1", "bytes=0-0", "a\tb", "Bearer", "Bearer \x7f")
+    values = (
+        "",
+        "\0",
+        "x" * 100_000,
+        "\xe2\x82\xac",
+        "\xff",
+        "-1",
+        "bytes=0-0",
+        "a\tb",
+        "Bearer",
+        "Bearer \x7f",
+    )
     for name in (
         "authorization",
         "idempotency-key",
