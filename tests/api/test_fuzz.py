@@ -211,14 +211,14 @@ def ask(case: Any, world: ApiWorld, findings: Findings) -> None:
     findings.look(case, answer)
 
 
-def fuzz(strategy: Any, world: ApiWorld, findings: Findings, examples: int) -> int:
-    """Ask as many generated requests, and return how many were sent."""
+def fuzz(strategy: Any, world: ApiWorld, findings: Findings, seed: int) -> int:
+    """Ask what the strategy generates from `seed`, and return how many requests were sent."""
     sent = 0
     begin = transaction.savepoint()
 
-    @hypothesis.seed(SEED)
+    @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=examples,
+        max_examples=EXAMPLES,
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -246,9 +246,12 @@ def test_no_generated_request_breaks_anything(world: ApiWorld, part: int) -> Non
     ]
     assert len(operations) > 60
     for operation in operations[part::PARTS]:
-        for mode in GenerationMode:
+        # What takes but texts in its path cannot be asked wrongly: it is asked twice as often.
+        asked_wrongly = operation.body or operation.query
+        second = GenerationMode.NEGATIVE if asked_wrongly else GenerationMode.POSITIVE
+        for number, mode in enumerate((GenerationMode.POSITIVE, second)):
             strategy = operation.as_strategy(generation_mode=mode)
-            sent += fuzz(strategy, world, findings, EXAMPLES)
+            sent += fuzz(strategy, world, findings, SEED + number)
         told = f"{sent} requests, {dict(findings.statuses)}, {len(findings.wrong)} findings"
         print(f"part {part}, {operation.label}: {told}", flush=True)
     assert not findings.wrong, "\n\n".join(findings.wrong.values())
