@@ -38,7 +38,7 @@ LONG = os.environ.get("RUNSITE_TEST_LONG", "").lower() == "true"
 SEED = int(os.environ.get("RUNSITE_TEST_SEED", "20260501"))
 PARTS = 6
 """So many tests share the operations, and so may run at the same time."""
-EXAMPLES = 180 if LONG else 17
+EXAMPLES = 190 if LONG else 19
 """Requests for each operation and mode, at most: some have no more different ones."""
 CHAIN = 25
 """After so many requests the rows are as they were in the beginning."""
