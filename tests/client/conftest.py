@@ -15,7 +15,7 @@ import nextmv
 import pytest
 from nextmv import cloud
 
-from tests.journeys.consoles import EXAMPLES, ROOT, Console, small_environment
+from tests.journeys.consoles import EXAMPLES, ROOT, Console, Person, small_environment
 from tests.journeys.test_services import empty_redis
 from tests.s3_servers import s3_server
 from tests.services import new_postgres_database
@@ -240,3 +240,9 @@ def probe(site: Live) -> cloud.Application:
 def folders(site: Live) -> cloud.Application:
     """The application `folders` of `site`: reads and writes folders, its options are strict."""
     return pushed(site, "folders", PROBE_FILES)
+
+
+@pytest.fixture(scope="session")
+def person(embedded: Live) -> Person:
+    """The administrator in a browser; the printed link works once, so all share one."""
+    return embedded.console.sign_in()

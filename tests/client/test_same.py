@@ -9,7 +9,7 @@ import pytest
 
 from runs.domain.options import to_wire
 from tests.client.conftest import Live
-from tests.journeys.consoles import EXAMPLES
+from tests.journeys.consoles import EXAMPLES, Person
 
 pytestmark = pytest.mark.process
 
@@ -39,8 +39,9 @@ def comparable(found: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def test_a_run_from_the_browser_and_from_the_client_are_alike(embedded: Live) -> None:
-    person = embedded.console.sign_in()
+def test_a_run_from_the_browser_and_from_the_client_are_alike(
+    embedded: Live, person: Person
+) -> None:
     # As the client writes it: two texts of the same input may differ in blanks.
     text = json.dumps(INPUT, separators=(",", ":"))
     by_form = person.launch(

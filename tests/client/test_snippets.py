@@ -28,12 +28,6 @@ CHANGED: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def person(embedded: Live) -> Person:
-    """The administrator."""
-    return embedded.console.sign_in()
-
-
 def shown(page: Page, language: str, number: int = 1) -> str:
     """The text of a snippet, as a browser copies it."""
     found = re.search(rf'<code id="request-{language}-{number}">(.*?)</code>', page.text, re.DOTALL)
