@@ -178,7 +178,7 @@ def _wait_until_running(one: Console, pk: int) -> None:
     end = time.monotonic() + 60
     while one.ask("SELECT status FROM runs_run WHERE id = ?", (pk,)) != [("running",)]:
         assert time.monotonic() < end, one.logs
-        time.sleep(0.05)
+        time.sleep(0.05)  # a row of another process; `end` bounds the whole
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def _wait_until_checked(one: Console) -> float:
             return time.perf_counter() - begin
         assert found[0] != "failed", found
         assert time.perf_counter() - begin < CHECK_LIMIT_S, one.logs
-        time.sleep(0.02)
+        time.sleep(0.02)  # a row of another process; CHECK_LIMIT_S bounds the whole
 
 
 def _write(data: bytes, path: Path) -> float:

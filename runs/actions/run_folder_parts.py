@@ -73,7 +73,7 @@ class RunFolder:
                     raise InformationInvalid(
                         f"`{self.name}.json` is no JSON: {error}. Repair it, or leave it out."
                     ) from error
-            time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_S)  # the local tool rewrites the file in place; the tries are counted
         raise AssertionError("the last attempt returns or raises")
 
     def changed_at(self) -> float:

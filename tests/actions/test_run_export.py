@@ -370,7 +370,7 @@ def tool_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         until = time.monotonic() + 90
         while not maker.run_information(run_id).metadata.run_is_finalized():
             assert time.monotonic() < until, "the tool did not end its run"
-            time.sleep(0.2)
+            time.sleep(0.2)  # a process of the tool, which tells only by its file
     return app, run_id
 
 

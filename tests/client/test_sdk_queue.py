@@ -118,7 +118,7 @@ def test_a_cancel_at_any_moment_leaves_no_process(site: Live, probe: cloud.Appli
     runs = []
     for number in range(6):
         run_id = probe.new_run(input={}, options={"sleep": "600"})
-        time.sleep(0.08 * number)
+        time.sleep(0.08 * number)  # other moments of claim and start; each must end well
         probe.cancel_run(run_id)
         runs.append(run_id)
 

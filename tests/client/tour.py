@@ -38,10 +38,10 @@ assert folder.metadata.metrics == {"files": 2}, folder.metadata
 assert (here / "out" / "sizes.json").read_text() == '{"a.csv": 4, "b.txt": 5}'
 sleeping = app.new_run(input={}, options={"sleep": "600"})
 while app.run_metadata(sleeping).metadata.status_v2 != nextmv.StatusV2.running:
-    time.sleep(0.2)
+    time.sleep(0.2)  # the client has no wait for this; the test ends the script after 15 minutes
 app.cancel_run(sleeping)
 while app.run_metadata(sleeping).metadata.status_v2 == nextmv.StatusV2.running:
-    time.sleep(0.2)
+    time.sleep(0.2)  # as above
 assert [run.id for run in app.list_runs(status=nextmv.StatusV2.canceled)] == [sleeping]
 good = nextmv.TrackedRun(
     status=nextmv.TrackedRunStatus.SUCCEEDED,

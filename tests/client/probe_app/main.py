@@ -21,10 +21,10 @@ def say(line):
 mode = option("mode", "echo")
 text = sys.stdin.read()
 say(f"begin {mode}")
-time.sleep(float(option("sleep", "0")))
+time.sleep(float(option("sleep", "0")))  # what the app is asked for
 for number in range(int(option("lines", "0"))):
     say(f"line {number}")
-    time.sleep(0.02)
+    time.sleep(0.02)  # so that who follows the log sees it grow
 say("end")
 
 try:

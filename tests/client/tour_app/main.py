@@ -9,7 +9,7 @@ import numpy
 
 sleep = float(sys.argv[sys.argv.index("-sleep") + 1]) if "-sleep" in sys.argv else 0.0
 print(f"numpy {numpy.__version__}, sleeping {sleep} s", file=sys.stderr, flush=True)
-time.sleep(sleep)
+time.sleep(sleep)  # what the app is asked for
 folder = pathlib.Path("inputs")
 if folder.is_dir():
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
